@@ -1,0 +1,2 @@
+//! The `baldur` command.
+fn main() {}
