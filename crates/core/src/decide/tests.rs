@@ -38,7 +38,7 @@ fn settle_with(token: ClaimToken, outcome: SettleOutcome) -> Settle {
 }
 
 fn failed() -> SettleOutcome {
-    SettleOutcome::Failed { error: "down".to_owned(), retry_in: Duration::from_secs(60) }
+    SettleOutcome::Failed { error: "down".to_owned(), retry_in: Duration::from_mins(1) }
 }
 
 fn claimed(state: &OpState, force: bool) -> OpState {
