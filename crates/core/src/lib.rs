@@ -1,1 +1,3 @@
 //! Crate documentation.
+
+pub mod policy;

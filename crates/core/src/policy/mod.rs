@@ -1,0 +1,10 @@
+//! Pure policies: decisions without I/O, clocks or randomness of their own.
+//!
+//! Whatever a decision needs is an argument: times are durations since an origin that the caller
+//! chooses, random numbers are given, texts are borrowed.
+pub mod domain;
+
+pub use domain::{
+    DomainChange, DomainRejection, NameChange, NormalizedDomain, NormalizedName, OTHER_DOMAIN,
+    UNKNOWN_NAME, normalize_domain, normalize_failure_type, normalize_service,
+};
