@@ -2,8 +2,10 @@
 //!
 //! Whatever a decision needs is an argument: times are durations since an origin that the caller
 //! chooses, random numbers are given, texts are borrowed.
+pub mod bound;
 pub mod domain;
 
+pub use bound::{bound_json, bound_text};
 pub use domain::{
     DomainChange, DomainRejection, NameChange, NormalizedDomain, NormalizedName, OTHER_DOMAIN,
     UNKNOWN_NAME, normalize_domain, normalize_failure_type, normalize_service,
