@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod bound;
 pub mod domain;
+pub mod rate;
 pub mod retry_after;
 
 pub use backoff::{BackoffPolicy, BackoffPolicyError, Jitter, at_least};
@@ -14,4 +15,5 @@ pub use domain::{
     DomainChange, DomainRejection, NameChange, NormalizedDomain, NormalizedName, OTHER_DOMAIN,
     UNKNOWN_NAME, normalize_domain, normalize_failure_type, normalize_service,
 };
+pub use rate::{RateError, Throttled, TokenBucket};
 pub use retry_after::parse_retry_after;
