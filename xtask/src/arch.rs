@@ -1,7 +1,7 @@
 //! `cargo xtask arch`: the edges among our crates, against the table of ARCHITECTURE.md.
 //!
 //! Normal dependencies among our crates must be listed in [`CRATES`]; development dependencies
-//! are free. [`OWNERS`] says who may name a third-party crate at all, and [`NOT_IN_CORE`] what
+//! are free, and each member has a row in ARCHITECTURE.md. [`OWNERS`] says who may name a third-party crate at all, and [`NOT_IN_CORE`] what
 //! would bring a runtime or input and output into the core. `deny.toml` holds the same rules as
 //! `wrappers`, where it also sees through third-party crates.
 
@@ -21,6 +21,8 @@ enum May {
     KnowAny,
 }
 use May::{Know, KnowAny};
+
+const MAP: &str = "ARCHITECTURE.md";
 
 const CORE: May = Know(&["baldur-core"]);
 
@@ -82,7 +84,26 @@ const OWNERS: &[(&str, &[&str])] = &[
 const NOT_IN_CORE: &[&str] = &["tokio", "tokio-util", "getrandom", "rand", "tempfile", "libc"];
 
 pub(crate) fn run() -> Result<(), Failure> {
-    report(violations(&edges(&metadata()?)))
+    let metadata = metadata()?;
+    let map = std::fs::read_to_string(root().join(MAP)).unwrap_or_default();
+    let names: Vec<&str> =
+        metadata.workspace_packages().iter().map(|package| package.name.as_str()).collect();
+    let mut found = violations(&edges(&metadata));
+    found.extend(missing_from_map(&names, &map));
+    println!("\n=== arch");
+    report(found)?;
+    println!("    {} crates know only whom they may know", names.len());
+    Ok(())
+}
+
+/// Each member has its row in the table that people read.
+fn missing_from_map(names: &[&str], map: &str) -> Vec<Violation> {
+    let rows: Vec<&str> = map.lines().filter_map(|line| line.split('|').nth(2)).collect();
+    names
+        .iter()
+        .filter(|name| !rows.contains(&format!(" `{name}` ").as_str()))
+        .map(|name| Violation::at(MAP, 1, format!("`{name}` has no row in the table of crates")))
+        .collect()
 }
 
 /// What cargo knows about the members; nothing is resolved, so this needs no network.
@@ -231,6 +252,13 @@ mod tests {
     fn a_crate_that_the_table_does_not_know_is_refused() {
         assert_eq!(edge("baldur-new", None, true).len(), 1);
         assert_eq!(edge("baldur-core", None, true), []);
+    }
+
+    #[test]
+    fn a_member_without_a_row_in_the_map_is_found() {
+        let map = "| path | package | holds |\n|---|---|---|\n| `a` | `baldur-core` | types |\n";
+        assert_eq!(missing_from_map(&["baldur-core"], map), []);
+        assert_eq!(missing_from_map(&["baldur-core", "baldur"], map).len(), 1);
     }
 
     #[test]

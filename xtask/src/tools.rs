@@ -28,7 +28,7 @@ impl Tool {
             |failure| {
                 Failure::Missing(format!(
                     "{failure}\n{package} is needed; install it by hand with\n    \
-                     cargo install --locked {exact}\nand put cargo's bin folder on the PATH"
+                     cargo install --locked {exact}"
                 ))
             },
         )

@@ -50,7 +50,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 fn check() -> Result<(), Failure> {
     println!("\n=== tidy");
     let tree = read()?;
-    report(CHECKS.iter().flat_map(|check| check(&tree)).collect())
+    report(CHECKS.iter().flat_map(|check| check(&tree)).collect())?;
+    println!("    {} rules hold", CHECKS.len());
+    Ok(())
 }
 
 fn read() -> Result<Tree, Failure> {

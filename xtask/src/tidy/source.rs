@@ -67,14 +67,17 @@ pub(super) fn words(line: &str) -> impl Iterator<Item = &str> {
 
 const SLEEP: &str = concat!("sleep", "(");
 
-/// Tests wait for a condition or move a manual clock. In a file with code, the tests begin at
-/// `#[cfg(test)]`, which stands at its end.
+/// Tests wait for a condition or move a manual clock. In a file with code, the tests are the
+/// module under `#[cfg(test)]`, which stands at its end.
 pub(super) fn sleeps(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
     for (path, text) in tree.with(&["rs"]) {
         let mut testing = is_test(path);
+        let mut for_tests = false;
         for (number, line) in code_lines(text) {
-            testing |= line.trim() == "#[cfg(test)]";
+            let line = line.trim();
+            testing |= for_tests && line.starts_with("mod ") && line.ends_with('{');
+            for_tests = line == "#[cfg(test)]" || (for_tests && line.starts_with("#["));
             if testing && line.contains(SLEEP) {
                 let message = "a test that sleeps; wait for a condition or use a manual clock";
                 found.push(Violation::at(path, number, message));
@@ -130,12 +133,13 @@ mod tests {
     #[test]
     fn only_tests_are_kept_from_sleeping() {
         let call = format!("    tokio::time::{SLEEP}TICK).await;\n");
+        let inside = |head: &str| format!("{head}\n{call}}}\n");
         assert_eq!(one(sleeps, "crates/a/src/lib.rs", &call), NONE);
+        assert_eq!(one(sleeps, "crates/a/src/b.rs", &inside("#[cfg(test)]\nfn f() {")), NONE);
         assert_eq!(one(sleeps, "crates/a/tests/it/main.rs", &call), [1]);
         assert_eq!(one(sleeps, "crates/a/src/b/tests.rs", &call), [1]);
-        assert_eq!(
-            one(sleeps, "crates/a/src/b.rs", &format!("#[cfg(test)]\nmod t {{\n{call}}}\n")),
-            [3]
-        );
+        assert_eq!(one(sleeps, "crates/a/src/b.rs", &inside("#[cfg(test)]\nmod t {")), [3]);
+        let expecting = inside("#[cfg(test)]\n#[expect(x)]\nmod t {");
+        assert_eq!(one(sleeps, "crates/a/src/b.rs", &expecting), [4]);
     }
 }
