@@ -34,7 +34,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "test",
         usage: "test [ARGS…]",
-        help: "all tests of all crates, then the doctests; ARGS go to cargo nextest",
+        help: "all tests and doctests; with ARGS, what cargo nextest makes of them",
         run: test::run,
     },
     Task {
