@@ -1,1 +1,5 @@
-//! Crate documentation.
+//! Use cases of Baldur's open edition, over the ports of `baldur-core`.
+
+pub mod env;
+
+pub use env::{Env, OsIdGen, Who};

@@ -1,0 +1,125 @@
+//! Keeping failed operations.
+
+use std::{borrow::Cow, fmt};
+
+use async_trait::async_trait;
+
+use crate::{
+    command::Capture,
+    error::{BackendError, Outcome, Retry},
+    id::EntryId,
+};
+
+/// Keeps failed operations.
+#[cfg_attr(feature = "test-util", mockall::automock)]
+#[async_trait]
+pub trait CaptureStore: fmt::Debug + Send + Sync + 'static {
+    /// Keeps each operation with its evidence, and answers when it is durable to the level that the answer names.
+    ///
+    /// - Keeping an id that is there already, whatever became of the entry, changes nothing and answers
+    ///   [`Disposition::Repeated`] with the entry's id: the same one, or, for a capture that merged, the
+    ///   one that it merged into.
+    /// - When an entry with the same dedup key is live, the capture merges into it: occurrences grow by one,
+    ///   and the answer has that entry's id. The merged id is remembered.
+    /// - Both hold inside one batch too, in its order.
+    /// - The state is set to the capture's, with the store's now: `next_attempt_at`, `expires_at`, `updated_at`.
+    ///   The state's `evidence_count` becomes 1.
+    ///
+    /// # Errors
+    ///
+    /// Each item by itself: [`CaptureError::Invalid`] changes nothing and concerns that item only.
+    async fn capture_batch(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureError>>;
+}
+
+/// The answer to a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// The entry that now stands for the operation.
+    pub id: EntryId,
+    /// How safe it is.
+    pub durability: Durability,
+    /// Which occurrence of the failure this is: 1 for a new entry.
+    pub occurrence: u64,
+    /// What happened.
+    pub disposition: Disposition,
+}
+
+/// What became of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Disposition {
+    /// A new entry.
+    New,
+    /// It was kept before; nothing changed.
+    Repeated,
+    /// It merged into a live entry with the same dedup key.
+    Merged,
+}
+
+impl Disposition {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Repeated => "repeated",
+            Self::Merged => "merged",
+        }
+    }
+}
+
+/// How safe a captured operation is. Nobody is told a level before it is so.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// Committed in the store, at the store's durable level.
+    Stored {
+        /// What that level is, in the store's words, such as `wal, synchronous=full`.
+        level: Cow<'static, str>,
+    },
+    /// Synced to the local spool; it reaches the store later.
+    Spooled,
+    /// Accepted in memory; a crash may lose it.
+    Queued,
+    /// Written inside the caller's transaction; it exists if that commits.
+    Enlisted,
+}
+
+impl Durability {
+    /// The name on the wire.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Stored { .. } => "stored",
+            Self::Spooled => "spooled",
+            Self::Queued => "queued",
+            Self::Enlisted => "enlisted",
+        }
+    }
+}
+
+/// Why a capture was not kept.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// The store can't keep this operation, whatever is tried; others are not affected.
+    #[error("the operation can't be kept: {0}")]
+    Invalid(String),
+    /// The backend failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+impl CaptureError {
+    /// Whether trying again can help. A capture is idempotent by id, so repeating it is safe.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Invalid(_) => Retry::Never,
+            Self::Backend(error) => error.retry(),
+        }
+    }
+
+    /// What is known about the effect.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Invalid(_) => Outcome::NotApplied,
+            Self::Backend(error) => error.outcome(),
+        }
+    }
+}
