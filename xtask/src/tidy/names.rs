@@ -20,15 +20,15 @@ const KEYWORDS: &[&str] =
 
 /// Why `home` is not a name in our source, or `None` if it is.
 pub(super) fn missing_home(tree: &Tree, home: &str) -> Option<String> {
-    let segments: Vec<&str> = home.split("::").collect();
-    let [package, path @ ..] = segments.as_slice() else { return Some(no(home)) };
-    let [.., last] = path else {
+    let Some((package, path)) = home.split_once("::") else {
         return Some(format!("`{home}` names no item; write `crate_name::…::Name`"));
     };
     let Some(folder) = source_of(tree, package) else {
         return Some(format!("`{home}`: there is no crate `{package}`"));
     };
-    let owner = path.iter().rev().nth(1).filter(|it| starts_upper(it));
+    let mut backwards = path.rsplit("::");
+    let last = backwards.next().unwrap_or_default();
+    let owner = backwards.next().filter(|it| starts_upper(it));
     match owner {
         Some(owner) if !defines(tree, &folder, owner) => {
             Some(format!("`{home}`: `{owner}` is not defined in {folder}"))
@@ -39,15 +39,12 @@ pub(super) fn missing_home(tree: &Tree, home: &str) -> Option<String> {
     }
 }
 
-fn no(name: &str) -> String {
-    format!("`{name}` is not a name")
-}
-
 /// The `src/` of the package that Rust code calls `name`.
 fn source_of(tree: &Tree, name: &str) -> Option<String> {
     let package = format!("name = \"{}\"", name.replace('_', "-"));
     tree.manifests()
-        .find(|(_, _, text)| text.lines().any(|line| line.trim() == package))
+        // The package's own name comes first; binaries and tests have names too.
+        .find(|(_, _, text)| text.lines().find(|it| it.starts_with("name = ")) == Some(&package))
         .map(|(_, folder, _)| format!("{folder}src/"))
 }
 
@@ -65,15 +62,19 @@ fn text_defines(text: &str, keywords: &[&str], name: &str) -> bool {
     })
 }
 
-/// A line that begins like a variant or a field of that name.
+/// A line that begins like a variant (`Name`, `Name,`, `Name {`, `Name(…`, `Name = …`) or like a
+/// field (`name: …`).
 fn has_member(tree: &Tree, folder: &str, name: &str) -> bool {
+    let follows = |rest: &str| match rest.trim_start().chars().next() {
+        Some(':') => !rest.trim_start().starts_with("::"),
+        Some(',' | '{' | '(' | '=') | None => starts_upper(name),
+        Some(_) => false,
+    };
     tree.rust_below(folder).any(|(_, text)| {
         code_lines(text).any(|(_, line)| {
             let line = line.trim_start();
             let line = line.strip_prefix("pub ").unwrap_or(line);
-            line.strip_prefix(name).is_some_and(|rest| {
-                matches!(rest.trim_start().chars().next(), None | Some(',' | '{' | '(' | ':' | '='))
-            })
+            line.strip_prefix(name).is_some_and(follows)
         })
     })
 }
@@ -105,12 +106,15 @@ mod tests {
 
     fn tree() -> Tree {
         Tree::of(&[
+            ("crates/cli/Cargo.toml", "name = \"baldur-cli\"\n[[bin]]\nname = \"baldur\"\n"),
+            ("crates/cli/src/main.rs", "pub fn serve() {}\n"),
             ("crates/core/Cargo.toml", "[package]\nname = \"baldur-core\"\n"),
             ("crates/core/src/port.rs", "//! Ports.\npub trait CaptureStore: Debug {}\n"),
             (
                 "crates/core/src/status.rs",
                 "/// fn nowhere\npub enum Status {\n    Pending,\n}\nimpl Status {\n    \
-                 pub const fn is_live(self) -> bool {\n        true\n    }\n}\n",
+                 pub const fn is_live(self) -> bool {\n        true\n    }\n}\npub struct Op {\n    pub budget: u32,\n}\nfn f() {\n    \
+                 spend(1);\n    Op::new();\n}\n",
             ),
             ("crates/core/tests/it/main.rs", "#[test]\nfn one_wins() {}\n"),
             ("crates/contract/src/claim.rs", "case!(\"stale_is_refused\");\nfn two_win() {}\n"),
@@ -124,6 +128,8 @@ mod tests {
             "baldur_core::CaptureStore",
             "baldur_core::Status::is_live",
             "baldur_core::status::Status::Pending",
+            "baldur_core::Op::budget",
+            "baldur_cli::serve",
         ] {
             assert_eq!(missing_home(&tree(), home), None, "{home}");
         }
@@ -135,9 +141,12 @@ mod tests {
             "baldur_core",
             "",
             "baldur_moon::CaptureStore",
+            "baldur::serve",
             "baldur_core::port::EntryReader",
             "baldur_core::Nobody::is_live",
             "baldur_core::Status::Gone",
+            "baldur_core::Op::spend",
+            "baldur_core::Op::new",
             "baldur_core::status::nowhere",
         ] {
             assert!(missing_home(&tree(), home).is_some(), "{home}");
