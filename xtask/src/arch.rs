@@ -1,6 +1,6 @@
 //! `cargo xtask arch`: the edges among our crates, against the table of ARCHITECTURE.md.
 //!
-//! Normal dependencies among our crates must be listed in [`CRATES`]; development dependencies
+//! Dependencies among our crates must be listed in [`CRATES`]; development dependencies
 //! are free, and each member has a row in ARCHITECTURE.md. [`OWNERS`] says who may name a third-party crate at all, and [`NOT_IN_CORE`] what
 //! would bring a runtime or input and output into the core. `deny.toml` holds the same rules as
 //! `wrappers`, where it also sees through third-party crates.
@@ -120,6 +120,7 @@ struct Edge {
     from: String,
     /// `None`: the member itself, for one without dependencies.
     to: Option<String>,
+    /// Not for development only.
     normal: bool,
     manifest: String,
     line: usize,
@@ -142,7 +143,7 @@ fn edges(metadata: &Metadata) -> Vec<Edge> {
         edges.extend(package.dependencies.iter().map(|dependency| Edge {
             from: from.clone(),
             to: Some(dependency.name.clone()),
-            normal: dependency.kind == DependencyKind::Normal,
+            normal: dependency.kind != DependencyKind::Development,
             manifest: manifest.clone(),
             line: line_of(&text, &dependency.name),
         }));

@@ -52,3 +52,16 @@ pub(crate) fn report(mut violations: Vec<Violation>) -> Result<(), Failure> {
         count => Err(Failure::Violations { count }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_violation_is_a_failure_and_none_is_not() {
+        assert!(report(Vec::new()).is_ok());
+        let found = vec![Violation::at("a.rs", 1, "bad"), Violation::at("a.rs", 2, "bad")];
+        let failure = report(found).expect_err("two violations");
+        assert_eq!(failure.to_string(), "2 violation(s)");
+    }
+}

@@ -37,3 +37,30 @@ fn check(package: &str, feature: Option<&str>) -> Result<(), Failure> {
     }
     start(&format!("{package} with {}", feature.unwrap_or("no feature")), &mut command)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str) -> Vec<Option<String>> {
+        let metadata = arch::metadata().expect("cargo metadata works");
+        let packages = metadata.workspace_packages();
+        let package = packages.iter().find(|it| it.name == name).expect("a member");
+        alone(package).into_iter().map(|it| it.map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn a_crate_is_compiled_without_and_with_each_of_its_features() {
+        let combinations = of("baldur");
+        assert_eq!(combinations[0], None);
+        for feature in ["memory", "sqlite"] {
+            assert!(combinations.contains(&Some(feature.to_owned())), "{feature}");
+        }
+        assert!(!combinations.contains(&Some("default".to_owned())));
+    }
+
+    #[test]
+    fn a_crate_without_features_is_left_to_the_other_steps() {
+        assert_eq!(of("xtask"), []);
+    }
+}
