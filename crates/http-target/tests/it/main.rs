@@ -4,7 +4,7 @@ mod server;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use baldur_core::{
     Attempts, Clock, FailedOp, Fingerprint, Json, OpState, Timestamp, TraceContext,
     failed_op::DEFAULT_MAX_RETRIES,
@@ -120,7 +120,7 @@ async fn the_request_follows_version_1_of_the_contract() {
         assert_eq!(seen.headers[name], value, "{name}");
     }
     // Nothing of the entry can add a header: these are all.
-    let mut names: Vec<&str> = seen.headers.keys().map(|name| name.as_str()).collect();
+    let mut names: Vec<&str> = seen.headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     let rest = ["accept", "content-length", "host", "user-agent"];
     names.retain(|name| !rest.contains(name));
