@@ -13,6 +13,7 @@
 //! | [`port::StoreAdmin`] | check a store, import entries |
 //! | [`port::ReplayHandler`] | run an operation again: the host's part |
 
+pub mod admission;
 pub mod command;
 pub mod cursor;
 pub mod decide;
@@ -22,6 +23,7 @@ pub mod failed_op;
 pub mod id;
 pub mod json;
 pub mod name;
+pub mod policy;
 pub mod port;
 pub mod query;
 pub mod time;
