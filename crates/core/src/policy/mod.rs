@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod bound;
 pub mod domain;
+pub mod fingerprint;
 pub mod rate;
 pub mod redact;
 pub mod retry_after;
@@ -15,6 +16,9 @@ pub use bound::{bound_json, bound_text};
 pub use domain::{
     DomainChange, DomainRejection, NameChange, NormalizedDomain, NormalizedName, OTHER_DOMAIN,
     UNKNOWN_NAME, normalize_domain, normalize_failure_type, normalize_service,
+};
+pub use fingerprint::{
+    FINGERPRINT_VERSION, Fingerprint, FingerprintInput, ParseFingerprintError, fingerprint,
 };
 pub use rate::{RateError, Throttled, TokenBucket};
 pub use redact::{
