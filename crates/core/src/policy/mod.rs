@@ -6,7 +6,9 @@
 pub mod backoff;
 pub mod bound;
 pub mod domain;
+pub mod fingerprint;
 pub mod rate;
+pub mod redact;
 pub mod retry_after;
 
 pub use backoff::{BackoffPolicy, BackoffPolicyError, Jitter, at_least};
@@ -15,5 +17,12 @@ pub use domain::{
     DomainChange, DomainRejection, NameChange, NormalizedDomain, NormalizedName, OTHER_DOMAIN,
     UNKNOWN_NAME, normalize_domain, normalize_failure_type, normalize_service,
 };
+pub use fingerprint::{
+    FINGERPRINT_VERSION, Fingerprint, FingerprintInput, ParseFingerprintError, fingerprint,
+};
 pub use rate::{RateError, Throttled, TokenBucket};
+pub use redact::{
+    RedactError, Redacted, RedactedField, RedactionRules, redact_json, redact_json_or_replace,
+    redact_text,
+};
 pub use retry_after::parse_retry_after;
