@@ -2,7 +2,10 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
-use crate::policy::domain::{OTHER_DOMAIN, UNKNOWN_NAME};
+use crate::policy::{
+    domain::{OTHER_DOMAIN, UNKNOWN_NAME},
+    fingerprint::Fingerprint,
+};
 
 /// Why a text is not accepted as a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -224,6 +227,13 @@ impl FailureType {
     /// The one class for failures that nobody classified.
     pub fn unknown() -> Self {
         Self(Arc::from(UNKNOWN_NAME))
+    }
+}
+
+impl From<Fingerprint> for ShortText {
+    /// The text of a fingerprint, `v1:…`.
+    fn from(fingerprint: Fingerprint) -> Self {
+        Self(Arc::from(fingerprint.to_string()))
     }
 }
 
