@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod bound;
 pub mod domain;
 pub mod rate;
+pub mod redact;
 pub mod retry_after;
 
 pub use backoff::{BackoffPolicy, BackoffPolicyError, Jitter, at_least};
@@ -16,4 +17,8 @@ pub use domain::{
     UNKNOWN_NAME, normalize_domain, normalize_failure_type, normalize_service,
 };
 pub use rate::{RateError, Throttled, TokenBucket};
+pub use redact::{
+    RedactError, Redacted, RedactedField, RedactionRules, redact_json, redact_json_or_replace,
+    redact_text,
+};
 pub use retry_after::parse_retry_after;
