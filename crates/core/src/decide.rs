@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use crate::{
-    command::{Act, Action, ClaimTerms, Settle, SettleOutcome},
+    command::{Act, Action, Capture, ClaimTerms, Settle, SettleOutcome},
     evidence::{Evidence, EvidenceEvent, EvidenceRecord},
     failed_op::{
-        Attempt, AttemptOutcome, Cause, Hold, OpState, RecommendedAction, ResolutionType, Status,
-        next_status,
+        Attempt, AttemptOutcome, Cause, FailedOp, Hold, OpState, RecommendedAction, ResolutionType,
+        Status, next_status,
     },
     id::{ClaimToken, EntryId},
     time::Timestamp,
@@ -66,6 +66,17 @@ fn moved(
     state.updated_at = now;
     let record = EvidenceRecord::moved(entry, from, cause, &state, evidence);
     Change { state, record }
+}
+
+/// Makes an entry of a capture that passed [`Capture::check`] and is neither repeated nor merged.
+pub fn keep(capture: Capture, now: Timestamp) -> (FailedOp, EvidenceRecord) {
+    let Capture { mut op, expires_in, next_attempt_in, evidence } = capture;
+    op.state.next_attempt_at = now.saturating_add(next_attempt_in);
+    op.state.expires_at = expires_in.map(|wait| now.saturating_add(wait));
+    op.state.updated_at = now;
+    op.state.evidence_count = 1;
+    let record = EvidenceRecord::captured(&op, evidence);
+    (op, record)
 }
 
 /// Claims an entry. Whether it is due, and first of its order key, the store has checked.
@@ -245,7 +256,7 @@ pub fn apply(state: &OpState, act: &Act, now: Timestamp) -> Result<Change, NotAl
 pub fn merge(
     entry: EntryId,
     state: &OpState,
-    merged: &crate::FailedOp,
+    merged: &FailedOp,
     evidence: Evidence,
     now: Timestamp,
 ) -> Change {

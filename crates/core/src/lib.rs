@@ -13,6 +13,7 @@
 //! | [`port::StoreAdmin`] | check a store, import entries |
 //! | [`port::ReplayHandler`] | run an operation again: the host's part |
 
+pub mod admission;
 pub mod command;
 pub mod cursor;
 pub mod decide;

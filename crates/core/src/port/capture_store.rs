@@ -19,15 +19,18 @@ pub trait CaptureStore: fmt::Debug + Send + Sync + 'static {
     /// - Keeping an id that is there already, whatever became of the entry, changes nothing and answers
     ///   [`Disposition::Repeated`] with the entry's id: the same one, or, for a capture that merged, the
     ///   one that it merged into.
+    /// - A repeated capture is answered with the occurrence that it was answered with the first time.
     /// - When an entry with the same dedup key is live, the capture merges into it: occurrences grow by one,
-    ///   and the answer has that entry's id. The merged id is remembered.
+    ///   and the answer has that entry's id. The merged id is remembered. Should several be live (one of them
+    ///   reopened or imported), the oldest by (captured at, id) is meant.
     /// - Both hold inside one batch too, in its order.
     /// - The state is set to the capture's, with the store's now: `next_attempt_at`, `expires_at`, `updated_at`.
     ///   The state's `evidence_count` becomes 1.
     ///
     /// # Errors
     ///
-    /// Each item by itself: [`CaptureError::Invalid`] changes nothing and concerns that item only.
+    /// Each item by itself: [`CaptureError::Invalid`] changes nothing and concerns that item only;
+    /// [`Capture::check`] says which captures are.
     async fn capture_batch(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureError>>;
 }
 

@@ -22,10 +22,11 @@ pub trait ClaimStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// - Due selection: `pending`, `next_attempt_at` reached by the store's clock, of the named domains (and
     ///   dependency), those due longest first; ties go to the smaller (captured at, id).
-    /// - Of entries with the same order key, only the oldest live one (by captured at, id) is claimable,
-    ///   in either selection. What it waits for, the others wait for.
+    /// - Of entries with the same order key, only the oldest live one (by captured at, id) is claimable, in either
+    ///   selection, and none while another one is being replayed. What it waits for, the others wait for.
     /// - Selection by id ignores `next_attempt_at`; ids that are not granted are in
-    ///   [`ClaimBatchOutcome::refused`]. A repeated id is claimed once and refused after.
+    ///   [`ClaimBatchOutcome::refused`]. A repeated id is claimed once and refused after. What the entry's own
+    ///   state forbids is said before what its order key forbids.
     /// - Each granted claim has a new token, larger than every token the entry had before.
     ///
     /// # Errors
@@ -40,7 +41,8 @@ pub trait ClaimStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Stale`] where the token doesn't hold the entry any more.
+    /// [`ClaimError::Stale`] where the token doesn't hold the entry any more, [`ClaimError::NotFound`] where there is
+    /// no such entry.
     async fn extend(&self, extend: Extend) -> Vec<Result<(), ClaimError>>;
 
     /// Settles claims. Each is answered by itself, in order.
@@ -51,7 +53,8 @@ pub trait ClaimStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`ClaimError::Stale`] where the token doesn't hold the entry any more: its state is untouched, and a record of
-    /// the refusal is kept. [`ClaimError::NotFound`] where there is no such entry.
+    /// the refusal is kept. [`ClaimError::NotFound`] where there is no such entry,
+    /// [`ClaimError::Invalid`] where [`Settle::check`] says so.
     async fn settle_batch(&self, settles: Vec<Settle>) -> Vec<Result<Settled, ClaimError>>;
 
     /// Ends claims that ran out by the store's clock, those first that ran out first.
@@ -65,7 +68,8 @@ pub trait ClaimStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ClaimError::NotAllowed`] where the state table forbids it, [`ClaimError::NotFound`] where there is no such entry.
+    /// [`ClaimError::NotAllowed`] where the state table forbids it, [`ClaimError::NotFound`] where there is no such entry,
+    /// [`ClaimError::Invalid`] where [`Act::check`] says so.
     async fn apply(&self, acts: Vec<Act>) -> Vec<Result<OpState, ClaimError>>;
 }
 

@@ -28,8 +28,8 @@ pub trait StoreAdmin: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`AdminError::Invalid`] for an entry of another namespace or whose evidence has gaps; else when the
-    /// backend failed.
+    /// [`AdminError::Invalid`] for an entry of another namespace or whose evidence has gaps, as
+    /// [`ExportedEntry::check`] says; else when the backend failed.
     async fn import_batch(&self, entries: Vec<ExportedEntry>) -> Vec<Result<Imported, AdminError>>;
 }
 

@@ -1,0 +1,195 @@
+//! The entries, their evidence and the indexes, changed together.
+
+use std::collections::HashMap;
+
+use baldur_core::{
+    EntryId, EvidenceRecord, FailedOp, OpState, Status, Timestamp, decide::Change, name::OrderKey,
+};
+
+use crate::{
+    facet::{Bucket, FacetCounters},
+    index::{DueAt, Indexes},
+};
+
+/// One entry with all that belongs to it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) op: FailedOp,
+    pub(crate) evidence: Vec<EvidenceRecord>,
+    pub(crate) bucket: Bucket,
+    /// Its place in the queues, while it is claimable.
+    queued: Option<DueAt>,
+}
+
+/// What a merged capture became.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Merged {
+    /// The entry that it merged into.
+    pub(crate) into: EntryId,
+    /// Which occurrence it was.
+    pub(crate) occurrence: u64,
+}
+
+/// All that the store holds.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: HashMap<EntryId, Row>,
+    merged: HashMap<EntryId, Merged>,
+    indexes: Indexes,
+    facets: FacetCounters,
+    evidence_total: u64,
+    evidence_oldest: Option<Timestamp>,
+}
+
+impl Table {
+    pub(crate) fn row(&self, id: EntryId) -> Option<&Row> {
+        self.rows.get(&id)
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {
+        // In list order, so that answers don't depend on the hash map's whims.
+        self.indexes.positions().iter().filter_map(|(_, id)| self.rows.get(id))
+    }
+
+    pub(crate) fn indexes(&self) -> &Indexes {
+        &self.indexes
+    }
+
+    pub(crate) fn facets(&self) -> &FacetCounters {
+        &self.facets
+    }
+
+    pub(crate) fn merged(&self, id: EntryId) -> Option<Merged> {
+        self.merged.get(&id).copied()
+    }
+
+    pub(crate) fn remember_merged(&mut self, id: EntryId, merged: Merged) {
+        self.merged.insert(id, merged);
+    }
+
+    /// How many records of evidence there are, and when the oldest was made.
+    pub(crate) fn evidence_backlog(&self) -> (u64, Option<Timestamp>) {
+        (self.evidence_total, self.evidence_oldest)
+    }
+
+    /// Adds an entry that is not there yet.
+    pub(crate) fn insert(&mut self, op: FailedOp, evidence: Vec<EvidenceRecord>) {
+        let id = op.id;
+        let bucket = self.facets.bucket_for(&op);
+        let head_before = self.head(op.order_key.as_ref());
+        for record in &evidence {
+            self.note_evidence(record);
+        }
+        self.facets.add(&bucket, op.state.status);
+        self.indexes.insert(&op);
+        self.rows.insert(id, Row { op, evidence, bucket, queued: None });
+        self.requeue(id, head_before);
+    }
+
+    /// Stores a new state with its evidence.
+    pub(crate) fn change(&mut self, id: EntryId, change: Change) {
+        let Change { state, record } = change;
+        self.note_evidence(&record);
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.evidence.push(record);
+        }
+        self.replace_state(id, state);
+    }
+
+    /// Stores a new state that needs no evidence: an extended lease.
+    pub(crate) fn replace_state(&mut self, id: EntryId, state: OpState) {
+        let Some(order_key) = self.rows.get(&id).map(|row| row.op.order_key.clone()) else {
+            return;
+        };
+        let head_before = self.head(order_key.as_ref());
+        if let Some(row) = self.rows.get_mut(&id) {
+            self.indexes.remove(&row.op);
+            self.facets.remove(&row.bucket, row.op.state.status);
+            row.op.state = state;
+            self.facets.add(&row.bucket, row.op.state.status);
+            self.indexes.insert(&row.op);
+        }
+        self.requeue(id, head_before);
+    }
+
+    /// The entry that keeps this one from being claimed.
+    pub(crate) fn blocker_of(&self, op: &FailedOp) -> Option<EntryId> {
+        let line = self.indexes.line(op.order_key.as_ref()?)?;
+        line.blocker_of(op.position())
+    }
+
+    fn head(&self, key: Option<&OrderKey>) -> Option<EntryId> {
+        self.indexes.line(key?)?.head()
+    }
+
+    fn note_evidence(&mut self, record: &EvidenceRecord) {
+        self.evidence_total += 1;
+        let at = record.evidence.at;
+        self.evidence_oldest = Some(self.evidence_oldest.map_or(at, |oldest| oldest.min(at)));
+    }
+
+    /// Puts an entry that changed, and those whose turn that ends or begins, into the queues or out of them.
+    fn requeue(&mut self, changed: EntryId, head_before: Option<EntryId>) {
+        let key = self.rows.get(&changed).and_then(|row| row.op.order_key.clone());
+        let head_after = self.head(key.as_ref());
+        for id in [Some(changed), head_before, head_after].into_iter().flatten() {
+            self.place(id);
+        }
+    }
+
+    fn place(&mut self, id: EntryId) {
+        let due = self.rows.get(&id).and_then(|row| self.due_at(&row.op));
+        let Some(row) = self.rows.get_mut(&id) else { return };
+        if row.queued == due {
+            return;
+        }
+        if let Some(at) = row.queued.take() {
+            self.indexes.dequeue(&row.op, at);
+        }
+        if let Some(at) = due {
+            self.indexes.enqueue(&row.op, at);
+        }
+        row.queued = due;
+    }
+
+    /// The place of an entry in the queues; `None` when it is not claimable.
+    fn due_at(&self, op: &FailedOp) -> Option<DueAt> {
+        let waits = op.state.status == Status::Pending && op.state.not_replayable.is_none();
+        (waits && self.blocker_of(op).is_none()).then(|| (op.state.next_attempt_at, op.position()))
+    }
+
+    /// Recomputes every index from the entries and says which differ from the maintained ones.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut indexes = Indexes::default();
+        let mut facets = FacetCounters::default();
+        for row in self.rows.values() {
+            indexes.insert(&row.op);
+            facets.add(&row.bucket, row.op.state.status);
+            problems.extend(row_problem(row));
+        }
+        for row in self.rows.values() {
+            if let Some(at) = self.due_at(&row.op) {
+                indexes.enqueue(&row.op, at);
+            }
+        }
+        if indexes != self.indexes {
+            problems.push("an index does not agree with the entries".to_owned());
+        }
+        if facets != self.facets {
+            problems.push("a counter does not agree with the entries".to_owned());
+        }
+        if self.rows.values().map(|row| row.evidence.len() as u64).sum::<u64>()
+            != self.evidence_total
+        {
+            problems.push("the number of evidence records is wrong".to_owned());
+        }
+        problems
+    }
+}
+
+fn row_problem(row: &Row) -> Option<String> {
+    let counted = (1..).zip(&row.evidence).all(|(n, record)| record.counter == n);
+    let complete = row.op.state.evidence_count == row.evidence.len() as u64;
+    (!counted || !complete).then(|| format!("entry {} misses evidence", row.op.id))
+}
