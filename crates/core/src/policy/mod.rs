@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod bound;
+pub mod breaker;
 pub mod domain;
 pub mod fingerprint;
 pub mod rate;
@@ -13,6 +14,10 @@ pub mod retry_after;
 
 pub use backoff::{BackoffPolicy, BackoffPolicyError, Jitter, at_least};
 pub use bound::{bound_json, bound_text};
+pub use breaker::{
+    Admission, Admitted, Breaker, BreakerChange, BreakerPolicy, BreakerPolicyError,
+    BreakerSettings, BreakerState, CallOutcome, SlowCalls, Ticket,
+};
 pub use domain::{
     DomainChange, DomainRejection, NameChange, NormalizedDomain, NormalizedName, OTHER_DOMAIN,
     UNKNOWN_NAME, normalize_domain, normalize_failure_type, normalize_service,
