@@ -108,7 +108,9 @@ fn write_string(out: &mut String, text: &str, style: u8) {
     for (index, unit) in text.encode_utf16().enumerate() {
         match char::from_u32(u32::from(unit)) {
             Some(c) if index % 3 > 0 && c.is_ascii_alphanumeric() => out.push(c),
-            Some(_) | None => out.push_str(&format!("\\u{unit:04x}")),
+            Some(_) | None => {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
         }
     }
     out.push('"');

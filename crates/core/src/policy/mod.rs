@@ -5,16 +5,25 @@
 
 pub mod backoff;
 pub mod bound;
+pub mod breaker;
 pub mod domain;
+pub mod fingerprint;
 pub mod rate;
 pub mod redact;
 pub mod retry_after;
 
 pub use backoff::{BackoffPolicy, BackoffPolicyError, Jitter, at_least};
 pub use bound::{bound_json, bound_text};
+pub use breaker::{
+    Admission, Admitted, Breaker, BreakerChange, BreakerPolicy, BreakerPolicyError,
+    BreakerSettings, BreakerState, CallOutcome, SlowCalls, Ticket,
+};
 pub use domain::{
     DomainChange, DomainRejection, NameChange, NormalizedDomain, NormalizedName, OTHER_DOMAIN,
     UNKNOWN_NAME, normalize_domain, normalize_failure_type, normalize_service,
+};
+pub use fingerprint::{
+    FINGERPRINT_VERSION, Fingerprint, FingerprintInput, ParseFingerprintError, fingerprint,
 };
 pub use rate::{RateError, Throttled, TokenBucket};
 pub use redact::{
