@@ -2,7 +2,7 @@
 
 use baldur_app::{Oversize, Refusal, Who};
 use baldur_core::{
-    FailedOp, Json, NewFailedOp,
+    FailedOp, Json, NewFailedOp, TraceContext,
     name::{Actor, Reason},
     wire,
 };
@@ -11,6 +11,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use crate::capture_setup::{Setup, who};
 
 const JWT: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U";
+
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// Secrets, and for each a text that gives it away wherever it stands.
 const SECRETS: [(&str, &str); 7] = [
@@ -54,7 +56,9 @@ fn keyed(secret: &'static str) -> impl Strategy<Value = String> {
 fn leaky() -> impl Strategy<Value = (&'static str, NewFailedOp, Who)> {
     select(SECRETS.to_vec()).prop_flat_map(|(secret, telling)| {
         let words = "[ a-z.,\\n]{0,20}".prop_map(move |words| format!("{words} {telling}"));
-        (nested(telling), keyed(secret), words).prop_map(move |(inside, keyed, words)| {
+        let traceparent = prop_oneof![Just(TRACEPARENT.to_owned()), Just(telling.to_owned())];
+        let parts = (nested(telling), keyed(secret), words, traceparent);
+        parts.prop_map(move |(inside, keyed, words, traceparent)| {
             let op = NewFailedOp::new(words.clone(), words.clone())
                 .dependency(&words)
                 .origin_service(&words)
@@ -73,7 +77,7 @@ fn leaky() -> impl Strategy<Value = (&'static str, NewFailedOp, Who)> {
                 .label("password", secret)
                 .label("note", &words)
                 .label(telling, "x")
-                .traceparent(&words);
+                .traceparent(traceparent);
             let op = NewFailedOp {
                 entity_refs: Some(format!("[{keyed}]")),
                 tracestate: Some(telling.to_owned()),
@@ -83,7 +87,7 @@ fn leaky() -> impl Strategy<Value = (&'static str, NewFailedOp, Who)> {
             let who = Who {
                 actor: Actor::parse(telling).expect("printable"),
                 reason: Some(Reason::parse(telling).expect("printable")),
-                trace: None,
+                trace: TraceContext::parse(TRACEPARENT, Some(telling)).ok(),
             };
             (secret, op, who)
         })

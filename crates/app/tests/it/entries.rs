@@ -1,13 +1,22 @@
 //! Entry operations as operators meet them.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
+use baldur_app::EntryService;
 use baldur_core::{
-    ClaimToken, Count, EntryId, EvidenceEvent, FacetScope, Filter, ListQuery, Outcome, PageSize,
-    Status,
-    command::{ClaimBatch, ClaimSelect, ClaimTerms},
+    BackendError, BackendKind, ClaimToken, Count, EntryId, EvidenceEvent, FacetScope, Filter,
+    ListQuery, OpState, Outcome, PageSize, Status,
+    command::{Act, ClaimBatch, ClaimSelect, ClaimTerms, Extend, Lapse, Settle},
     name::Domain,
-    port::{ClaimError, ClaimStore, ReadError},
+    policy::redact::RedactionRules,
+    port::{ClaimBatchOutcome, ClaimError, ClaimStore, Lapsed, ReadError, Settled},
 };
 
 use crate::capture_setup::{Setup, payment, who};
@@ -84,7 +93,7 @@ async fn every_act_moves_the_entry_and_leaves_who_did_it() {
     let setup = Setup::new();
     let ids = captured(&setup, 1).await;
     let entries = &setup.entries;
-    let status = async |answers: Vec<Result<baldur_core::OpState, ClaimError>>| {
+    let status = async |answers: Vec<Result<OpState, ClaimError>>| {
         answers[0].as_ref().expect("allowed").status
     };
     assert_eq!(status(entries.review(&ids, &who()).await).await, Status::Reviewing);
@@ -169,6 +178,27 @@ async fn claims_of_dead_workers_end_in_steps_up_to_the_limit() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_down_is_not_asked_for_every_chunk() {
+    let setup = Setup::new();
+    let down = Arc::new(Down::default());
+    let entries = EntryService::new(
+        Arc::new(setup.store.clone()),
+        Arc::clone(&down) as Arc<dyn ClaimStore>,
+        Arc::new(setup.store.clone()),
+        setup.env.clone(),
+        RedactionRules::default(),
+    );
+    let ids: Vec<EntryId> = (0..1_000_u128).map(|n| EntryId::from_bytes(n.to_be_bytes())).collect();
+    let answers = entries.resolve(&ids, "", &who()).await;
+    assert_eq!(answers.len(), 1_000);
+    assert_eq!(down.calls.load(Ordering::SeqCst), 1);
+    let outcomes: Vec<Outcome> =
+        answers.into_iter().map(|answer| answer.expect_err("down").outcome()).collect();
+    assert_eq!(outcomes[..100], [Outcome::Unknown; 100], "these were asked for");
+    assert!(outcomes[100..].iter().all(|outcome| *outcome == Outcome::NotApplied));
+}
+
+#[tokio::test]
 async fn an_outage_is_an_error_for_every_entry_and_never_an_empty_answer() {
     let setup = Setup::new();
     let ids = captured(&setup, 250).await;
@@ -184,4 +214,40 @@ async fn an_outage_is_an_error_for_every_entry_and_never_an_empty_answer() {
     assert!(matches!(read, Err(ReadError::Backend(_))));
     assert!(setup.entries.count(Filter::default(), 1).await.is_err());
     assert!(setup.entries.lapse(1).await.is_err());
+}
+
+/// A store that can't be reached.
+#[derive(Debug, Default)]
+struct Down {
+    calls: AtomicUsize,
+}
+
+impl Down {
+    fn error(&self) -> ClaimError {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        BackendError::new("down", "answer", BackendKind::Unavailable).retryable().into()
+    }
+}
+
+#[async_trait]
+impl ClaimStore for Down {
+    async fn claim_batch(&self, _: ClaimBatch) -> Result<ClaimBatchOutcome, ClaimError> {
+        Err(self.error())
+    }
+
+    async fn extend(&self, extend: Extend) -> Vec<Result<(), ClaimError>> {
+        vec![Err(self.error()); extend.claims.len()]
+    }
+
+    async fn settle_batch(&self, settles: Vec<Settle>) -> Vec<Result<Settled, ClaimError>> {
+        vec![Err(self.error()); settles.len()]
+    }
+
+    async fn lapse(&self, _: Lapse) -> Result<Lapsed, ClaimError> {
+        Err(self.error())
+    }
+
+    async fn apply(&self, acts: Vec<Act>) -> Vec<Result<OpState, ClaimError>> {
+        vec![Err(self.error()); acts.len()]
+    }
 }
