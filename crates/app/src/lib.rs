@@ -1,5 +1,9 @@
 //! Use cases of Baldur's open edition, over the ports of `baldur-core`.
 
+pub mod capture;
+pub mod entries;
 pub mod env;
 
+pub use capture::{CaptureFailure, CapturePolicy, CaptureService, Oversize, Refusal};
+pub use entries::EntryService;
 pub use env::{Env, OsIdGen, Who};

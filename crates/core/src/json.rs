@@ -39,6 +39,13 @@ impl Json {
         Ok(Self(Arc::from(text)))
     }
 
+    /// A JSON string with this content.
+    pub fn string(content: &str) -> Self {
+        // Writing a text cannot fail; were it to, an empty string is still JSON.
+        let text = serde_json::to_string(content).unwrap_or_else(|_| "\"\"".to_owned());
+        Self(Arc::from(text))
+    }
+
     /// Takes text that is known to be JSON: it was parsed before and kept by a store.
     ///
     /// Only adapters call this, on what they stored themselves. Nothing unsafe follows from a wrong text,
@@ -115,6 +122,13 @@ mod tests {
         }
         let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
         assert_eq!(Json::parse(&deep).expect("valid").len(), 400_000);
+    }
+
+    #[test]
+    fn any_text_becomes_a_json_string() {
+        let json = Json::string("a\"\\\0\u{1f}é");
+        assert_eq!(json.as_str(), r#""a\"\\\u0000\u001fé""#);
+        assert_eq!(Json::parse(json.as_str()).expect("valid"), json);
     }
 
     #[test]

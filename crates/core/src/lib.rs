@@ -23,6 +23,7 @@ pub mod failed_op;
 pub mod id;
 pub mod json;
 pub mod name;
+pub mod policy;
 pub mod port;
 pub mod query;
 pub mod time;

@@ -2,6 +2,11 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
+use crate::policy::{
+    domain::{OTHER_DOMAIN, UNKNOWN_NAME},
+    fingerprint::Fingerprint,
+};
+
 /// Why a text is not accepted as a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {reason}")]
@@ -211,10 +216,31 @@ impl Namespace {
     }
 }
 
+impl Domain {
+    /// The one domain for operations whose own can't be made valid; see [`OTHER_DOMAIN`].
+    pub fn other() -> Self {
+        Self(Arc::from(OTHER_DOMAIN))
+    }
+}
+
+impl FailureType {
+    /// The one class for failures that nobody classified.
+    pub fn unknown() -> Self {
+        Self(Arc::from(UNKNOWN_NAME))
+    }
+}
+
+impl From<Fingerprint> for ShortText {
+    /// The text of a fingerprint, `v1:…`.
+    fn from(fingerprint: Fingerprint) -> Self {
+        Self(Arc::from(fingerprint.to_string()))
+    }
+}
+
 impl ServiceName {
     /// The one name for a service that nobody named.
     pub fn unknown() -> Self {
-        Self(Arc::from("unknown"))
+        Self(Arc::from(UNKNOWN_NAME))
     }
 }
 
@@ -244,6 +270,13 @@ mod tests {
         for bad in ["", "Payment", "0a", ".a", "a.", "a..b", "a-b", "a b", "ä", &"a".repeat(65)] {
             assert!(Domain::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn fallback_names_follow_the_rules() {
+        assert_eq!(Domain::parse(OTHER_DOMAIN), Ok(Domain::other()));
+        assert_eq!(FailureType::parse(UNKNOWN_NAME), Ok(FailureType::unknown()));
+        assert_eq!(ServiceName::parse(UNKNOWN_NAME), Ok(ServiceName::unknown()));
     }
 
     #[test]

@@ -355,3 +355,57 @@ impl Facets {
         facets
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(status: Status, domain: &str, failure_type: &str, count: u64) -> FacetCell {
+        FacetCell {
+            status,
+            domain: domain.to_owned(),
+            failure_type: failure_type.to_owned(),
+            dependency: "gateway".to_owned(),
+            count,
+        }
+    }
+
+    #[test]
+    fn each_dimension_is_limited_by_the_others_only() {
+        let cells = [
+            cell(Status::Pending, "payment", "timeout", 3),
+            cell(Status::Pending, "mail", "timeout", 4),
+            cell(Status::Resolved, "payment", "refused", 5),
+            cell(Status::Resolved, "mail", "refused", 0),
+        ];
+        let scope = FacetScope {
+            statuses: vec![Status::Pending],
+            domain: Some(Domain::parse("payment").expect("a domain")),
+            ..FacetScope::default()
+        };
+        let facets = Facets::from_cells(&scope, cells);
+        assert_eq!(facets.by_status, [(Status::Pending, 3), (Status::Resolved, 5)].into());
+        let names = |pairs: [(&str, u64); 2]| pairs.map(|(name, n)| (name.to_owned(), n)).into();
+        assert_eq!(facets.by_domain, names([("payment", 3), ("mail", 4)]));
+        assert_eq!(facets.by_failure_type, [("timeout".to_owned(), 3)].into());
+        assert_eq!(facets.by_dependency, [("gateway".to_owned(), 3)].into());
+    }
+
+    #[test]
+    fn only_the_four_counted_dimensions_make_a_scope() {
+        let counted = Filter { statuses: vec![Status::Pending], ..Filter::default() };
+        assert!(counted.as_scope().is_some());
+        let walked =
+            Filter { order_key: Some(OrderKey::parse("o").expect("a key")), ..Filter::default() };
+        assert!(walked.as_scope().is_none());
+    }
+
+    #[test]
+    fn page_sizes_have_both_bounds() {
+        assert!(PageSize::new(1).is_ok() && PageSize::new(1_000).is_ok());
+        for bad in [0, 1_001] {
+            let error = PageSize::new(bad).expect_err("out of range");
+            assert_eq!(error.to_string(), format!("a page holds 1 to 1000 items, not {bad}"));
+        }
+    }
+}

@@ -19,6 +19,7 @@ use crate::{
         DedupKey, Domain, FailureType, IdempotencyKey, LabelName, LabelValue, Namespace, OrderKey,
         ServiceName, ShortText,
     },
+    policy::fingerprint,
     time::Timestamp,
 };
 
@@ -119,6 +120,12 @@ pub struct Fingerprint {
     pub text: ShortText,
 }
 
+impl From<fingerprint::Fingerprint> for Fingerprint {
+    fn from(computed: fingerprint::Fingerprint) -> Self {
+        Self { version: fingerprint::FINGERPRINT_VERSION, text: computed.into() }
+    }
+}
+
 /// A W3C trace context (<https://www.w3.org/TR/trace-context/>), as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
@@ -183,6 +190,14 @@ impl TraceContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_computed_fingerprint_is_stored_with_its_version() {
+        let computed = fingerprint::fingerprint(&fingerprint::FingerprintInput::default());
+        let stored = Fingerprint::from(computed);
+        assert_eq!(stored.version, 1);
+        assert_eq!(ShortText::parse(&computed.to_string()), Ok(stored.text));
+    }
 
     #[test]
     fn trace_contexts_follow_the_recommendation() {

@@ -116,22 +116,27 @@ pub enum NotReplayable {
     RequestTooLarge,
     /// The request could not be redacted, so it was not kept.
     RequestNotRedactable,
+    /// The key of the original call could not be kept, so a replay could be taken for another operation.
+    IdempotencyKeyNotKept,
 }
 
 impl NotReplayable {
+    /// Every reason.
+    pub const ALL: [Self; 3] =
+        [Self::RequestTooLarge, Self::RequestNotRedactable, Self::IdempotencyKeyNotKept];
+
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RequestTooLarge => "request_too_large",
             Self::RequestNotRedactable => "request_not_redactable",
+            Self::IdempotencyKeyNotKept => "idempotency_key_not_kept",
         }
     }
 
     /// The reason with this name on the wire.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::RequestTooLarge, Self::RequestNotRedactable]
-            .into_iter()
-            .find(|reason| reason.as_str() == name)
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 }
 

@@ -118,8 +118,8 @@ pub enum ClaimError {
         /// Where it stands.
         status: Status,
     },
-    /// It can't be replayed: its request was not kept.
-    #[error("entry {0} can't be replayed: its request was not kept")]
+    /// It can't be replayed: its request, or the key of its call, was not kept.
+    #[error("entry {0} can't be replayed: its request or its key was not kept")]
     NotReplayable(EntryId),
     /// An older live entry with the same order key comes first.
     #[error("entry {id} waits for {by}, which has the same order key and is older")]

@@ -1,0 +1,418 @@
+//! The rewriter of JSON text (RFC 8259): one pass that copies everything but secrets.
+
+use std::borrow::Cow;
+
+use super::rules::RedactionRules;
+use super::text::{self, Rewritten};
+use super::{REDACTED, RedactError, cards};
+use crate::policy::bound::push_escaped;
+
+/// JSON inside a string inside a string … is followed this many times; honest documents stay
+/// below. Text that only looks like JSON is read again at each level, so the number is kept small.
+const MAX_STRING_LEVELS: usize = 4;
+
+/// The marker as a JSON value.
+const REDACTED_VALUE: &str = "\"***REDACTED***\"";
+
+/// How deep we are already.
+#[derive(Clone, Copy)]
+pub(super) struct Depth {
+    containers: usize,
+    strings: usize,
+}
+
+impl Depth {
+    pub(super) const TOP: Self = Self { containers: 0, strings: 0 };
+}
+
+/// Redacts a decoded string: as JSON if it is a JSON object, array or string, as plain text otherwise.
+///
+/// `None` means that there is nothing to redact.
+pub(super) fn redact_string(
+    decoded: &str,
+    rules: &RedactionRules,
+    depth: Depth,
+) -> Result<Option<Rewritten>, RedactError> {
+    let Some(first) = redact_json_or_text(decoded, rules, depth)? else { return Ok(None) };
+    // The second round only finds something where redacted text has become JSON.
+    match redact_json_or_text(&first.text, rules, depth)? {
+        None => Ok(Some(first)),
+        Some(second) => Ok(Some(Rewritten {
+            text: REDACTED.to_owned(),
+            redactions: first.redactions.saturating_add(second.redactions),
+        })),
+    }
+}
+
+fn redact_json_or_text(
+    decoded: &str,
+    rules: &RedactionRules,
+    depth: Depth,
+) -> Result<Option<Rewritten>, RedactError> {
+    if !looks_like_json(decoded) {
+        return Ok(text::redact(decoded, rules));
+    }
+    let inner = Depth { strings: depth.strings + 1, ..depth };
+    if inner.strings > MAX_STRING_LEVELS {
+        return Err(RedactError::TooDeep { max: MAX_STRING_LEVELS });
+    }
+    match rewrite(decoded, rules, inner) {
+        Err(RedactError::Invalid { .. }) => Ok(text::redact(decoded, rules)),
+        rewritten => rewritten,
+    }
+}
+
+fn looks_like_json(text: &str) -> bool {
+    let text = text.trim_ascii().as_bytes();
+    matches!((text.first(), text.last()), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')))
+        || (text.len() > 1 && text.first() == Some(&b'"') && text.last() == Some(&b'"'))
+}
+
+/// Redacts a JSON document; `None` means that there is nothing to redact.
+pub(super) fn rewrite(
+    input: &str,
+    rules: &RedactionRules,
+    depth: Depth,
+) -> Result<Option<Rewritten>, RedactError> {
+    let mut rewriter = Rewriter {
+        input,
+        bytes: input.as_bytes(),
+        at: 0,
+        stack: Vec::new(),
+        secret: None,
+        depth,
+        rules,
+        out: String::new(),
+        copied: 0,
+        redactions: 0,
+    };
+    rewriter.run()?;
+    let Rewriter { mut out, copied, redactions, .. } = rewriter;
+    if redactions == 0 {
+        return Ok(None);
+    }
+    out.push_str(&input[copied..]);
+    Ok(Some(Rewritten { text: out, redactions }))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Container {
+    Object,
+    Array,
+}
+
+enum Next {
+    Value,
+    Key,
+    AfterValue,
+}
+
+/// The value of a secret key: where it starts and how many containers are around it.
+struct Secret {
+    start: usize,
+    level: usize,
+}
+
+/// A recursive grammar without recursion, so that no depth can exhaust the thread's stack.
+struct Rewriter<'i, 'r> {
+    input: &'i str,
+    bytes: &'i [u8],
+    at: usize,
+    stack: Vec<Container>,
+    secret: Option<Secret>,
+    depth: Depth,
+    rules: &'r RedactionRules,
+    out: String,
+    /// Up to here the input stands in `out`.
+    copied: usize,
+    redactions: u32,
+}
+
+impl Rewriter<'_, '_> {
+    fn run(&mut self) -> Result<(), RedactError> {
+        let mut next = Next::Value;
+        loop {
+            self.skip_space();
+            next = match next {
+                Next::Value => self.value()?,
+                Next::Key => self.key()?,
+                Next::AfterValue => {
+                    let Some(container) = self.stack.last().copied() else { break };
+                    self.after_value(container)?
+                }
+            };
+        }
+        if self.at == self.bytes.len() { Ok(()) } else { Err(self.invalid()) }
+    }
+
+    fn value(&mut self) -> Result<Next, RedactError> {
+        match self.peek() {
+            Some(b'{') => return self.open(Container::Object, b'}', Next::Key),
+            Some(b'[') => return self.open(Container::Array, b']', Next::Value),
+            Some(b'"') => {
+                let raw = self.string()?;
+                if self.secret.is_none() {
+                    self.string_value(raw)?;
+                }
+            }
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't') => self.literal("true")?,
+            Some(b'f') => self.literal("false")?,
+            Some(b'n') => self.literal("null")?,
+            Some(_) | None => return Err(self.invalid()),
+        }
+        self.finish_value();
+        Ok(Next::AfterValue)
+    }
+
+    fn open(&mut self, container: Container, close: u8, first: Next) -> Result<Next, RedactError> {
+        if self.depth.containers + self.stack.len() >= self.rules.max_depth {
+            return Err(RedactError::TooDeep { max: self.rules.max_depth });
+        }
+        self.at += 1;
+        self.skip_space();
+        if self.peek() == Some(close) {
+            self.at += 1;
+            self.finish_value();
+            return Ok(Next::AfterValue);
+        }
+        self.stack.push(container);
+        Ok(first)
+    }
+
+    fn key(&mut self) -> Result<Next, RedactError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.invalid());
+        }
+        let raw = self.string()?;
+        let is_secret = self.secret.is_none() && self.redact_key(raw);
+        self.skip_space();
+        self.expect(b':')?;
+        self.skip_space();
+        if is_secret {
+            self.secret = Some(Secret { start: self.at, level: self.stack.len() });
+        }
+        Ok(Next::Value)
+    }
+
+    /// Redacts secrets within a key and says whether its value is secret.
+    fn redact_key(&mut self, raw: RawString) -> bool {
+        let key = self.decode(raw);
+        let is_secret = self.rules.is_secret_key(&key);
+        let Some(Rewritten { text, redactions }) = text::redact(&key, self.rules) else {
+            return is_secret;
+        };
+        // The rewritten key counts as well, so that a second pass sees nothing new.
+        let is_secret = is_secret || self.rules.is_secret_key(&text);
+        self.replace_string(raw, &text, redactions);
+        is_secret
+    }
+
+    fn string_value(&mut self, raw: RawString) -> Result<(), RedactError> {
+        let decoded = self.decode(raw);
+        let depth = Depth {
+            containers: self.depth.containers + self.stack.len(),
+            strings: self.depth.strings,
+        };
+        if let Some(Rewritten { text, redactions }) = redact_string(&decoded, self.rules, depth)? {
+            self.replace_string(raw, &text, redactions);
+        }
+        Ok(())
+    }
+
+    fn after_value(&mut self, container: Container) -> Result<Next, RedactError> {
+        let (close, next) = match container {
+            Container::Object => (b'}', Next::Key),
+            Container::Array => (b']', Next::Value),
+        };
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                Ok(next)
+            }
+            Some(byte) if byte == close => {
+                self.at += 1;
+                self.stack.pop();
+                self.finish_value();
+                Ok(Next::AfterValue)
+            }
+            Some(_) | None => Err(self.invalid()),
+        }
+    }
+
+    /// Replaces the value that has just ended, if it is that of a secret key.
+    fn finish_value(&mut self) {
+        if let Some(Secret { start, .. }) =
+            self.secret.take_if(|secret| secret.level == self.stack.len())
+            && &self.input[start..self.at] != REDACTED_VALUE
+        {
+            self.replace(start, self.at, |out| out.push_str(REDACTED_VALUE));
+            self.redactions = self.redactions.saturating_add(1);
+        }
+    }
+
+    fn number(&mut self) -> Result<(), RedactError> {
+        let start = self.at;
+        self.at += usize::from(self.peek() == Some(b'-'));
+        let integer = self.at;
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits()?,
+            Some(_) | None => return Err(self.invalid()),
+        }
+        let integer = &self.input[integer..self.at];
+        let mut is_integer = true;
+        if self.peek() == Some(b'.') {
+            is_integer = false;
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            is_integer = false;
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        let may_be_card = is_integer && self.secret.is_none();
+        if may_be_card && cards::is_card_number(integer, self.rules.number_cards) {
+            self.replace(start, self.at, |out| out.push_str(REDACTED_VALUE));
+            self.redactions = self.redactions.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), RedactError> {
+        let start = self.at;
+        self.at = text::run_end(self.bytes, start, |b| b.is_ascii_digit());
+        if self.at > start { Ok(()) } else { Err(self.invalid()) }
+    }
+
+    fn literal(&mut self, word: &str) -> Result<(), RedactError> {
+        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
+            return Err(self.invalid());
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    /// Reads a string, which starts here.
+    fn string(&mut self) -> Result<RawString, RedactError> {
+        let start = self.at + 1;
+        let mut is_escaped = false;
+        self.at = start;
+        loop {
+            self.at = text::run_end(self.bytes, self.at, |b| !matches!(b, b'"' | b'\\' | ..=0x1f));
+            match self.peek() {
+                Some(b'"') => {
+                    let end = self.at;
+                    self.at += 1;
+                    return Ok(RawString { start, end, is_escaped });
+                }
+                Some(b'\\') => {
+                    is_escaped = true;
+                    self.escape()?;
+                }
+                Some(_) | None => return Err(self.invalid()),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), RedactError> {
+        let len = match self.bytes.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            Some(b'u') => {
+                let hex = self.bytes.get(self.at + 2..self.at + 6);
+                if !hex.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) {
+                    return Err(self.invalid());
+                }
+                6
+            }
+            Some(_) | None => return Err(self.invalid()),
+        };
+        self.at += len;
+        Ok(())
+    }
+
+    fn replace_string(&mut self, raw: RawString, text: &str, redactions: u32) {
+        self.replace(raw.start, raw.end, |out| text.chars().for_each(|c| push_escaped(out, c)));
+        self.redactions = self.redactions.saturating_add(redactions);
+    }
+
+    fn replace(&mut self, start: usize, end: usize, write: impl FnOnce(&mut String)) {
+        self.out.push_str(&self.input[self.copied..start]);
+        write(&mut self.out);
+        self.copied = end;
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), RedactError> {
+        if self.peek() != Some(byte) {
+            return Err(self.invalid());
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn skip_space(&mut self) {
+        self.at = text::run_end(self.bytes, self.at, |b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn invalid(&self) -> RedactError {
+        RedactError::Invalid { at: self.at }
+    }
+}
+
+impl<'i> Rewriter<'i, '_> {
+    fn decode(&self, raw: RawString) -> Cow<'i, str> {
+        let text = &self.input[raw.start..raw.end];
+        if raw.is_escaped { Cow::Owned(unescape(text)) } else { Cow::Borrowed(text) }
+    }
+}
+
+/// A string as it stands in the input, without its quotes.
+#[derive(Clone, Copy)]
+struct RawString {
+    start: usize,
+    end: usize,
+    is_escaped: bool,
+}
+
+/// Decodes the escapes of a valid JSON string. Half a surrogate pair becomes U+FFFD.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(backslash) = rest.find('\\') {
+        out.push_str(&rest[..backslash]);
+        let escape = &rest[backslash..];
+        let (c, len) = match escape.as_bytes().get(1) {
+            Some(b'b') => ('\u{8}', 2),
+            Some(b'f') => ('\u{c}', 2),
+            Some(b'n') => ('\n', 2),
+            Some(b'r') => ('\r', 2),
+            Some(b't') => ('\t', 2),
+            Some(b'u') => unescape_unicode(escape),
+            Some(byte) => (char::from(*byte), 2),
+            None => break,
+        };
+        out.push(c);
+        rest = &escape[len..];
+    }
+    out.push_str(rest);
+    out
+}
+
+fn unescape_unicode(escape: &str) -> (char, usize) {
+    let unit = |from: usize| {
+        let is_escape = escape.get(from..from + 2) == Some("\\u");
+        let hex = escape.get(from + 2..from + 6).filter(|_| is_escape)?;
+        u16::from_str_radix(hex, 16).ok()
+    };
+    let pair = [unit(0), unit(6)];
+    match char::decode_utf16(pair.into_iter().flatten()).next() {
+        Some(Ok(c)) => (c, c.len_utf16() * 6),
+        Some(Err(_)) | None => (char::REPLACEMENT_CHARACTER, 6),
+    }
+}

@@ -1,0 +1,462 @@
+//! Which keys are secret, and how far the rewriter goes.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// How a rule may begin within a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// At the start of a word.
+    Word,
+    /// Also inside a word, so that `accesstoken` and `userpassword` match.
+    Inside,
+}
+
+/// How a rule may end within a key. A plural `s` is allowed everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// At the end of a word.
+    Word,
+    /// At the end of the key: `card_pin`, but not `pin_count`.
+    Key,
+}
+
+/// How much of a text belongs to the value of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// One value.
+    Value,
+    /// The rest of the line, as for HTTP headers with a grammar of their own.
+    Line,
+}
+
+/// Where in a key a rule must match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Within {
+    /// Anywhere, as far as the rule itself allows it.
+    Key,
+    /// At the end of the key only: words of prose before a colon are hardly a key.
+    KeyEnd,
+}
+
+/// Words without boundaries (`apikey`), since `api key`, `apiKey` and `apikey` are one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    flat: Box<str>,
+    head: Head,
+    tail: Tail,
+    reach: Reach,
+}
+
+/// The words that make a key secret, wherever they stand in it as whole words.
+const WORD_KEYS: [&str; 35] = [
+    "auth",
+    "bearer",
+    "card no",
+    "card num",
+    "cc number",
+    "connect sid",
+    "credit card",
+    "csrf",
+    "cvc",
+    "cvv",
+    "debit card",
+    "driver license",
+    "driver licence",
+    "drivers license",
+    "drivers licence",
+    "driving licence",
+    "driving license",
+    "iban",
+    "jwt",
+    "national id",
+    "passport",
+    "routing number",
+    "security code",
+    "shared access signature",
+    "social security",
+    "social security number",
+    "passport number",
+    "tax id number",
+    "ssn",
+    "tax id",
+    "tax number",
+    "verification code",
+    "amz signature",
+    "xsrf",
+    "sort code",
+];
+
+/// Words that no harmless word ends with, so that they count inside a word too.
+const INSIDE_KEYS: [&str; 21] = [
+    "access key",
+    "account key",
+    "account number",
+    "api key",
+    "auth key",
+    "card number",
+    "credential",
+    "encryption key",
+    "master key",
+    "passphrase",
+    "passwd",
+    "password",
+    "password hash",
+    "private key",
+    "pwd",
+    "secret",
+    "secret key",
+    "sess id",
+    "session id",
+    "signing key",
+    "token",
+];
+
+/// Words that are secret as the last word of a key and harmless elsewhere (`boarding_pass_count`).
+const LAST_KEYS: [&str; 5] = ["otp", "pass", "pin", "pin code", "totp"];
+
+/// Headers whose value is the whole rest of the line.
+const LINE_KEYS: [&str; 2] = ["authorization", "cookie"];
+
+/// Which runs of digits are taken for payment-card numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CardDetection {
+    /// None.
+    Off,
+    /// 13 to 19 digits that pass the Luhn check (ISO/IEC 7812-1) and begin and end as cards of a known
+    /// issuer do (Visa, Mastercard, American Express, Discover, Diners, JCB, `UnionPay`, Maestro, Mir, `RuPay`).
+    ///
+    /// Of arbitrary 16-digit numbers about one in forty passes.
+    KnownIssuers,
+    /// 13 to 19 digits that pass the Luhn check. Of arbitrary numbers of that length one in ten passes,
+    /// times in milliseconds included.
+    AnyLuhn,
+}
+
+/// An extra key that has no letter or digit, so that it could match nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a redaction key needs at least one letter or digit")]
+pub struct EmptyKeyError;
+
+/// What is secret, and the limits of the work.
+///
+/// A key is split into words at everything that is no letter or digit, between letters and digits, and where
+/// `camelCase`, `PascalCase` and `ALLCaps` start a word; case does not matter. A rule is a sequence of words
+/// that matches consecutive whole words of a key, joined or not and with a plural `s` or without: `api key`
+/// matches `apiKey`, `API_KEY`, `x-api-key` and `apikeys`; `auth` matches `authMethod`, not `author`. Unmistakable
+/// words (`password`, `token`, `secret`, …) also match at the end of a longer word (`accesstoken`), and
+/// `pass`, `pin` and `otp` match as the last word only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedactionRules {
+    /// By first byte.
+    rules: Box<[Vec<Rule>]>,
+    pub(super) text_cards: CardDetection,
+    pub(super) number_cards: CardDetection,
+    pub(super) max_depth: usize,
+    pub(super) max_bytes: usize,
+}
+
+impl RedactionRules {
+    /// The default of [`with_limits`](Self::with_limits): containers within containers.
+    pub const DEFAULT_MAX_DEPTH: usize = 128;
+
+    /// The default of [`with_limits`](Self::with_limits): 4 MiB.
+    pub const DEFAULT_MAX_BYTES: usize = 4 << 20;
+
+    /// Adds keys, written as words in any spelling (`"employee number"`, `employeeNumber`).
+    pub fn with_keys<'k>(
+        mut self,
+        keys: impl IntoIterator<Item = &'k str>,
+    ) -> Result<Self, EmptyKeyError> {
+        for key in keys {
+            if Words::of(key).flat.is_empty() {
+                return Err(EmptyKeyError);
+            }
+            self.add(key, Head::Word, Tail::Word, Reach::Value);
+        }
+        Ok(self)
+    }
+
+    /// Says which digits are card numbers, in text and as bare JSON numbers.
+    ///
+    /// The default is [`CardDetection::KnownIssuers`] for both. A number has to have at least 15 digits, because
+    /// numeric ids are common and a replay needs them.
+    #[must_use]
+    pub fn with_cards(mut self, in_text: CardDetection, in_numbers: CardDetection) -> Self {
+        self.text_cards = in_text;
+        self.number_cards = in_numbers;
+        self
+    }
+
+    /// Sets how deeply containers may nest, JSON inside strings included, and how long a document may be.
+    #[must_use]
+    pub fn with_limits(mut self, max_depth: usize, max_bytes: usize) -> Self {
+        self.max_depth = max_depth;
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Whether the whole value of this key is secret.
+    pub fn is_secret_key(&self, key: &str) -> bool {
+        self.match_key(key, Within::Key).is_some()
+    }
+
+    pub(super) fn match_key(&self, key: &str, within: Within) -> Option<Reach> {
+        let words = Words::of(key);
+        let flat = words.flat.as_bytes();
+        let mut found = None;
+        for (start, byte) in flat.iter().enumerate() {
+            for rule in &self.rules[usize::from(*byte)] {
+                let fits_head = words.starts[start] || rule.head == Head::Inside;
+                if fits_head && words.has(start, rule, within) {
+                    // The longer reach wins, whichever rule is found first.
+                    match rule.reach {
+                        Reach::Line => return Some(Reach::Line),
+                        Reach::Value => found = Some(Reach::Value),
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    fn add(&mut self, key: &str, head: Head, tail: Tail, reach: Reach) {
+        let flat = Words::of(key).flat;
+        if let Some(first) = flat.bytes().next() {
+            let rule = Rule { flat: flat.into(), head, tail, reach };
+            self.rules[usize::from(first)].push(rule);
+        }
+    }
+}
+
+impl Default for RedactionRules {
+    fn default() -> Self {
+        let mut rules = Self {
+            rules: vec![Vec::new(); 256].into(),
+            text_cards: CardDetection::KnownIssuers,
+            number_cards: CardDetection::KnownIssuers,
+            max_depth: Self::DEFAULT_MAX_DEPTH,
+            max_bytes: Self::DEFAULT_MAX_BYTES,
+        };
+        for key in WORD_KEYS {
+            rules.add(key, Head::Word, Tail::Word, Reach::Value);
+        }
+        for key in INSIDE_KEYS {
+            rules.add(key, Head::Inside, Tail::Word, Reach::Value);
+        }
+        for key in LAST_KEYS {
+            rules.add(key, Head::Word, Tail::Key, Reach::Value);
+        }
+        for key in LINE_KEYS {
+            rules.add(key, Head::Inside, Tail::Word, Reach::Line);
+        }
+        rules
+    }
+}
+
+impl fmt::Debug for RedactionRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rules, text_cards, number_cards, max_depth, max_bytes } = self;
+        f.debug_struct("RedactionRules")
+            .field("keys", &rules.iter().map(Vec::len).sum::<usize>())
+            .field("text_cards", text_cards)
+            .field("number_cards", number_cards)
+            .field("max_depth", max_depth)
+            .field("max_bytes", max_bytes)
+            .finish()
+    }
+}
+
+/// A key as lower-case words without anything between them, and where each word starts.
+struct Words {
+    flat: String,
+    /// One entry per byte of `flat` and one for its end, which counts as a start.
+    starts: Vec<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Separator,
+    Digit,
+    Lower,
+    Upper,
+}
+
+impl Class {
+    fn of(c: char) -> Self {
+        match c {
+            '0'..='9' => Self::Digit,
+            'A'..='Z' => Self::Upper,
+            'a'..='z' => Self::Lower,
+            c if c.is_ascii() => Self::Separator,
+            c if c.is_uppercase() => Self::Upper,
+            c if c.is_numeric() => Self::Digit,
+            c if c.is_alphabetic() => Self::Lower,
+            _ => Self::Separator,
+        }
+    }
+}
+
+impl Words {
+    fn of(key: &str) -> Self {
+        let mut flat = String::with_capacity(key.len());
+        let mut starts = Vec::with_capacity(key.len() + 1);
+        let mut previous = Class::Separator;
+        let mut chars = key.chars().peekable();
+        while let Some(c) = chars.next() {
+            let class = Class::of(c);
+            if class != Class::Separator {
+                let is_start = match (previous, class) {
+                    // `APIKey` is `API` and `Key`.
+                    (Class::Upper, Class::Upper) => {
+                        chars.peek().is_some_and(|next| Class::of(*next) == Class::Lower)
+                    }
+                    (Class::Upper, Class::Lower) => false,
+                    (before, now) => before != now,
+                };
+                starts.push(is_start);
+                flat.extend(c.to_lowercase());
+                starts.resize(flat.len(), false);
+            }
+            previous = class;
+        }
+        starts.push(true);
+        Self { flat, starts }
+    }
+
+    fn has(&self, start: usize, rule: &Rule, within: Within) -> bool {
+        if !self.flat.as_bytes()[start..].starts_with(rule.flat.as_bytes()) {
+            return false;
+        }
+        let end = start + rule.flat.len();
+        let plural = self.flat.as_bytes().get(end) == Some(&b's');
+        self.is_end(end, rule, within) || (plural && self.is_end(end + 1, rule, within))
+    }
+
+    fn is_end(&self, end: usize, rule: &Rule, within: Within) -> bool {
+        match (rule.tail, within) {
+            (Tail::Word, Within::Key) => self.starts[end],
+            (Tail::Key, Within::Key | Within::KeyEnd) | (Tail::Word, Within::KeyEnd) => {
+                end == self.flat.len()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_keys_match_in_every_spelling() {
+        let rules = RedactionRules::default();
+        for key in [
+            "apiKey",
+            "API_KEY",
+            "x-api-key",
+            "apikey",
+            "APIKey",
+            "X-Api-Key",
+            "api.key",
+            "api key",
+            "userPasswordHash",
+            "PASSWORD2",
+            "dbPassword",
+            "userpassword",
+            "passwd",
+            "pwd",
+            "Authorization",
+            "proxy-authorization",
+            "auth",
+            "authMethod",
+            "HTTP_AUTH",
+            "accesstoken",
+            "refreshToken",
+            "tokens",
+            "JWTToken",
+            "idToken",
+            "credentials",
+            "clientsecret",
+            "SSN",
+            "SSNs",
+            "social_security_number",
+            "cvv2",
+            "CVC",
+            "iban",
+            "card:number",
+            "creditCard",
+            "creditcardnumber",
+            "bankAccountNumber",
+            "routing_number",
+            "passport",
+            "driver's license",
+            "taxID",
+            "accessKeyId",
+            "aws_secret_access_key",
+            "session-id",
+            "PHPSESSID",
+            "Set-Cookie",
+            "cookies",
+            "pin",
+            "cardPin",
+            "pin_code",
+            "db_pass",
+            "$password",
+            "user[password]",
+            "private_key",
+            "privateKeyPem",
+            "otp",
+        ] {
+            assert!(rules.is_secret_key(key), "{key} is secret");
+        }
+    }
+
+    #[test]
+    fn harmless_keys_do_not_match() {
+        let rules = RedactionRules::default();
+        for key in [
+            "",
+            "author",
+            "tokenizer",
+            "authentic",
+            "authority",
+            "secretary",
+            "passwordless",
+            "pins",
+            "pin_count",
+            "spin",
+            "pinned",
+            "boarding_pass_count",
+            "bypass",
+            "compass",
+            "passenger",
+            "passed",
+            "key",
+            "card",
+            "number",
+            "account",
+            "session",
+            "cookiecutter",
+            "classname",
+            "issn",
+            "caviban",
+            "keyboard",
+            "monkey",
+            "***REDACTED***",
+            "tax",
+            "license",
+        ] {
+            let is_plural_of_a_last_word = key == "pins";
+            assert_eq!(rules.is_secret_key(key), is_plural_of_a_last_word, "{key}");
+        }
+    }
+
+    #[test]
+    fn extra_keys_match_whole_words() {
+        let rules = RedactionRules::default().with_keys(["employee number", "maidenName"]).unwrap();
+        assert!(rules.is_secret_key("employeeNumber") && rules.is_secret_key("maiden_names"));
+        assert!(!rules.is_secret_key("employee") && !rules.is_secret_key("bridesmaidenname"));
+        assert_eq!(RedactionRules::default().with_keys(["--"]), Err(EmptyKeyError));
+    }
+}

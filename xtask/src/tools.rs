@@ -1,0 +1,71 @@
+//! Programs that the tasks need: installed where possible, else the message says how.
+
+use std::process::Command;
+
+use crate::{
+    failure::Failure,
+    process::{cargo, program, run, succeeds},
+};
+
+/// A cargo subcommand from the registry. Any installed version is taken; `version` is what we
+/// install, so that two fresh machines get the same.
+pub(crate) struct Tool {
+    subcommand: &'static str,
+    version: &'static str,
+}
+
+pub(crate) const NEXTEST: Tool = Tool { subcommand: "nextest", version: "0.9.143" };
+pub(crate) const DENY: Tool = Tool { subcommand: "deny", version: "0.20.2" };
+
+impl Tool {
+    pub(crate) fn ensure(&self) -> Result<(), Failure> {
+        if succeeds(cargo().args([self.subcommand, "--version"])) {
+            return Ok(());
+        }
+        let package = format!("cargo-{}", self.subcommand);
+        let exact = format!("{package}@{}", self.version);
+        run(&format!("install {package}"), cargo().args(["install", "--locked", &exact])).map_err(
+            |failure| {
+                Failure::Missing(format!(
+                    "{failure}\n{package} is needed; install it by hand with\n    \
+                     cargo install --locked {exact}"
+                ))
+            },
+        )
+    }
+}
+
+/// SQLite is bundled as C source, so a C compiler is part of what we need. (Rust itself links
+/// with `cc` nearly everywhere; a configured other linker is the case in which this speaks.)
+pub(crate) fn ensure_c_compiler() -> Result<(), Failure> {
+    if has_c_compiler() {
+        return Ok(());
+    }
+    let install = ["install", "-y", "gcc", "libc6-dev"];
+    if is_root() && succeeds(program("apt-get").arg("--version")) {
+        run("update the package lists", apt().arg("update"))?;
+        run("install a C compiler", apt().args(install))?;
+        if has_c_compiler() {
+            return Ok(());
+        }
+    }
+    Err(Failure::Missing(
+        "a C compiler is needed for the bundled SQLite, and `cc --version` does not work; \
+         on Debian or Ubuntu run\n    sudo apt-get install -y gcc libc6-dev"
+            .to_owned(),
+    ))
+}
+
+fn has_c_compiler() -> bool {
+    succeeds(program("cc").arg("--version"))
+}
+
+fn apt() -> Command {
+    let mut command = program("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn is_root() -> bool {
+    program("id").arg("-u").output().is_ok_and(|it| it.stdout.trim_ascii() == b"0")
+}
