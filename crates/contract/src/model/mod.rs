@@ -4,7 +4,6 @@ mod answer;
 mod step;
 
 use proptest::{
-    collection::vec,
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
@@ -16,12 +15,9 @@ use crate::{
     store::StoreUnderTest,
 };
 
-use step::{Step, a_step};
+use step::{Step, a_history};
 
 cases!("model", None, [random_histories_are_answered_as_by_the_model]);
-
-/// How long a history is.
-const STEPS: std::ops::Range<usize> = 1..60;
 
 /// How many shorter histories are tried to make a failure readable.
 const SHRINKS: usize = 500;
@@ -40,7 +36,7 @@ fn search(lab: &Lab, runtime: &Handle) -> CaseResult {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let config = Config { failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let histories = vec(a_step(), STEPS);
+    let histories = a_history();
     for _ in 0..lab.model_histories {
         let mut tree = histories
             .new_tree(&mut runner)

@@ -22,7 +22,10 @@ use crate::{
 };
 
 /// How many ids a history uses. Few, so that they meet again.
-const SLOTS: u8 = 16;
+const SLOTS: u8 = 10;
+
+/// How many steps a history has after the first.
+const STEPS: std::ops::Range<usize> = 1..60;
 
 const DOMAINS: [&str; 3] = ["payment", "payment.card", "stock"];
 const DEPENDENCIES: [&str; 2] = ["gateway", "Gateway"];
@@ -190,8 +193,17 @@ fn filter() -> impl Strategy<Value = Box<Filter>> {
     )
 }
 
+/// A history: some entries first, so that there is something to do, then anything.
+pub(super) fn a_history() -> impl Strategy<Value = Vec<Step>> {
+    let first = vec(kept(), 4..10).prop_map(Step::Capture);
+    (first, vec(a_step(), STEPS)).prop_map(|(first, mut steps)| {
+        steps.insert(0, first);
+        steps
+    })
+}
+
 /// Any step; those that change something come more often.
-pub(super) fn a_step() -> impl Strategy<Value = Step> {
+fn a_step() -> impl Strategy<Value = Step> {
     let orders = || select(&[ListOrder::NewestFirst, ListOrder::OldestFirst][..]);
     let domains = vec(select(&DOMAINS[..]), 0..4);
     let due = (
