@@ -44,7 +44,15 @@ pub(crate) async fn run(
     out: &Output,
 ) -> Result<(), Failure> {
     // The command is read before the store is opened: a mistake in it creates nothing.
-    let session = Session::open(globals).await?;
+    let session = Session::open_with(globals, |settings| match &command {
+        EntriesCommand::Retry(args) => args.handler.allow_time(settings),
+        EntriesCommand::List(_)
+        | EntriesCommand::Show(_)
+        | EntriesCommand::Resolve(_)
+        | EntriesCommand::Reject(_)
+        | EntriesCommand::Reopen(_) => {}
+    })
+    .await?;
     let result = match command {
         EntriesCommand::List(args) => list::run(*args, &session, out).await,
         EntriesCommand::Show(args) => show::run(args, &session, out).await,

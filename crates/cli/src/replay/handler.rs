@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use baldur::{
-    EntryId,
+    EntryId, Settings,
     http_target::{HttpTarget, HttpTargetConfig},
     name::Domain,
     port::ReplayHandler,
@@ -21,10 +21,15 @@ pub(crate) struct HandlerArgs {
     handler_url: Option<String>,
     /// How long one request may take.
     #[arg(long, value_name = "DURATION", value_parser = text::duration)]
-    pub(crate) timeout: Option<Duration>,
+    timeout: Option<Duration>,
 }
 
 impl HandlerArgs {
+    /// Gives handlers as much time as one request may take.
+    pub(crate) fn allow_time(&self, settings: &mut Settings) {
+        settings.replay.handler_timeout = self.timeout.unwrap_or(settings.replay.handler_timeout);
+    }
+
     /// The engine: with this endpoint for `domains`, or with the handlers of the settings.
     pub(crate) fn engine(
         &self,

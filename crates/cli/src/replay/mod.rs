@@ -39,7 +39,7 @@ const RAMP_STARTS_AT: f64 = 0.1;
 /// Options of `replay`.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// Entries of this domain; repeat it for several. Without it: of every domain that the settings have a handler for.
+    /// Entries of this domain; repeat it for several.
     #[arg(long, required_unless_present = "id")]
     domain: Vec<Domain>,
     /// Of them, those that failed because of this dependency.
@@ -77,11 +77,7 @@ fn rate(text: &str) -> Result<f64, String> {
 
 /// Replays.
 pub(crate) async fn run(args: ReplayArgs, globals: &Globals, out: &Output) -> Result<(), Failure> {
-    let timeout = args.handler.timeout;
-    let session = Session::open_with(globals, |settings| {
-        settings.replay.handler_timeout = timeout.unwrap_or(settings.replay.handler_timeout);
-    })
-    .await?;
+    let session = Session::open_with(globals, |settings| args.handler.allow_time(settings)).await?;
     let result = replay(args, &session, out).await;
     session.close(result).await
 }
