@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod entries;
 pub mod env;
+pub mod replay;
 
 pub use capture::{CaptureFailure, CapturePolicy, CaptureService, Oversize, Refusal};
 pub use entries::EntryService;
