@@ -1,3 +1,57 @@
-//! Keeps failed operations and brings them back: what a host depends on.
+//! Keeps failed operations and brings them back.
+//!
+//! An operation that failed because something it depends on was down is captured durably, looked at, and run again
+//! once the dependency recovers. This crate is all that a host needs: it opens a store by its URL and builds the
+//! services over it.
+//!
+//! ```
+//! use baldur::{Baldur, NewFailedOp, Settings, Who};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let baldur = Baldur::open(Settings::at("memory:")).await?;
+//! let op = NewFailedOp::new("payment", "TIMEOUT").request_data(r#"{"amount": 1999}"#);
+//! let captured = baldur.capture().capture(op, &Who::system()).await?;
+//! assert!(baldur.entries().get(captured.id).await?.is_some());
+//! baldur.shutdown(std::time::Duration::from_secs(5)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With `sqlite:///var/lib/shop/baldur.db` instead of `memory:`, the same code keeps entries on disk.
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `sqlite` (default) | stores at `sqlite:///absolute/path.db` |
+//! | `memory` (default) | stores at `memory:`, which end with the process |
+//! | `http-target` (default) | replay to HTTP endpoints, by settings |
 
-pub use baldur_core::Chain;
+#[cfg(feature = "http-target")]
+mod handlers;
+mod open;
+mod policies;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+pub use baldur_app::{
+    CaptureFailure, CapturePolicy, CaptureService, EntryService, Env, OsIdGen, Oversize, Refusal,
+    Who, replay,
+};
+pub use baldur_core::{
+    Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,
+    Count, Cursor, Digest, EntryId, EntrySummary, Evidence, EvidenceEvent, EvidenceRecord,
+    FacetScope, Facets, FailedOp, Filter, Fingerprint, Hold, IdGen, Json, Labels, ListOrder,
+    ListQuery, NewFailedOp, NotReplayable, OpState, Outcome, Page, PageSize, RecommendedAction,
+    ResolutionType, Retry, Status, SystemClock, Timestamp, TraceContext, command, name, policy,
+    port, wire,
+};
+#[cfg(feature = "http-target")]
+pub use baldur_http_target as http_target;
+pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
+pub use secrecy::{ExposeSecret, SecretString};
+pub use settings::{
+    BackoffSettings, CaptureSettings, CardSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
+    MAX_FILE_BYTES, RedactionSettings, ReplaySettings, Settings, SettingsError, StoreSettings,
+};

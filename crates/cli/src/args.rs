@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
-use crate::demo;
+use crate::{
+    capture::CaptureArgs, completions::CompletionsArgs, demo, entries::EntriesCommand,
+    facets::FacetsArgs, replay::ReplayArgs, store::StoreCommand,
+};
 
 /// Keeps failed operations and brings them back.
 #[derive(Debug, Parser)]
@@ -58,6 +61,22 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Shows the whole way: a payment gateway goes down and comes back, and no order is lost or charged twice.
     Demo(demo::Args),
+    /// Keeps failed operations: one from options, or many from standard input as NDJSON.
+    Capture(Box<CaptureArgs>),
+    /// Looks at entries and decides about them.
+    #[command(subcommand)]
+    Entries(EntriesCommand),
+    /// Counts entries by status, domain, failure type and dependency.
+    Facets(FacetsArgs),
+    /// Brings entries back, at a rate that their target can take.
+    Replay(ReplayArgs),
+    /// Looks after the store, and moves entries between stores.
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Shows the settings that hold, without secrets.
+    Config,
+    /// Writes the completion script of a shell.
+    Completions(CompletionsArgs),
     /// The payment gateway of the demo, as a process of its own.
     #[command(hide = true)]
     DemoGateway(demo::GatewayArgs),

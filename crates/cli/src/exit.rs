@@ -2,7 +2,10 @@
 
 use std::{error::Error, process::ExitCode};
 
-use baldur::Chain;
+use baldur::{
+    BackendError, CaptureFailure, Chain,
+    port::{AdminError, CaptureError, ClaimError, EvidenceError, ReadError},
+};
 
 use crate::out::Output;
 
@@ -19,6 +22,15 @@ pub(crate) enum Code {
     Conflict = 4,
     /// The store can't be used.
     Unavailable = 5,
+    /// Ctrl-C; what had begun was finished or given back.
+    Interrupted = 130,
+}
+
+impl Code {
+    /// One code for several failures: theirs if they agree, else the general one.
+    pub(crate) fn of_all(codes: impl IntoIterator<Item = Self>) -> Option<Self> {
+        codes.into_iter().reduce(|one, other| if one == other { one } else { Self::Failure })
+    }
 }
 
 /// Why a command did not do what was asked.
@@ -43,6 +55,11 @@ impl Failure {
         Self::Said { code, message: message.into() }
     }
 
+    /// A mistake in the command line, the settings or the input.
+    pub(crate) fn usage(message: &str, error: &(dyn Error + 'static)) -> Self {
+        Self::new(Code::Usage, message).because(error)
+    }
+
     /// Adds the causes.
     #[must_use]
     pub(crate) fn because(self, error: &(dyn Error + 'static)) -> Self {
@@ -63,6 +80,76 @@ impl Failure {
             }
             Self::Silent(_) | Self::ReaderGone => self,
         }
+    }
+}
+
+/// What an error means to whoever called the command.
+pub(crate) trait HasCode {
+    /// The exit code.
+    fn exit_code(&self) -> Code;
+}
+
+impl HasCode for BackendError {
+    fn exit_code(&self) -> Code {
+        Code::Unavailable
+    }
+}
+
+impl HasCode for ReadError {
+    fn exit_code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::Usage,
+            Self::Backend(_) => Code::Unavailable,
+            _ => Code::Failure,
+        }
+    }
+}
+
+impl HasCode for EvidenceError {
+    fn exit_code(&self) -> Code {
+        Code::Unavailable
+    }
+}
+
+impl HasCode for AdminError {
+    fn exit_code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::Usage,
+            Self::Backend(_) => Code::Unavailable,
+            _ => Code::Failure,
+        }
+    }
+}
+
+impl HasCode for ClaimError {
+    fn exit_code(&self) -> Code {
+        match self {
+            Self::NotFound(_) => Code::NotFound,
+            Self::NotClaimable { .. }
+            | Self::NotReplayable(_)
+            | Self::Blocked { .. }
+            | Self::Stale { .. }
+            | Self::NotAllowed { .. } => Code::Conflict,
+            Self::Invalid(_) => Code::Usage,
+            Self::Backend(_) => Code::Unavailable,
+            _ => Code::Failure,
+        }
+    }
+}
+
+impl HasCode for CaptureFailure {
+    fn exit_code(&self) -> Code {
+        match self {
+            Self::Store(CaptureError::Backend(_)) => Code::Unavailable,
+            Self::Store(_) | Self::Refused(_) => Code::Usage,
+            _ => Code::Failure,
+        }
+    }
+}
+
+impl<E: HasCode + Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.exit_code(), Chain(&error).to_string())
     }
 }
 

@@ -1,9 +1,22 @@
 //! The `baldur` command: capture, look at, and replay failed operations from a terminal or a script.
 
+mod answers;
 mod args;
+mod capture;
+mod completions;
+mod config;
 mod demo;
+mod entries;
 mod exit;
+mod facets;
+mod lines;
 mod out;
+mod progress;
+mod replay;
+mod session;
+mod store;
+mod table;
+mod text;
 
 use std::process::ExitCode;
 
@@ -30,6 +43,13 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
     let Cli { globals, command } = cli;
     match command {
         Command::Demo(args) => demo::run(args, &globals, out).await,
+        Command::Capture(args) => capture::run(*args, &globals, out).await,
+        Command::Entries(command) => entries::run(command, &globals, out).await,
+        Command::Facets(args) => facets::run(args, &globals, out).await,
+        Command::Replay(args) => replay::run(args, &globals, out).await,
+        Command::Store(command) => store::run(command, &globals, out).await,
+        Command::Config => config::run(&globals, out),
+        Command::Completions(args) => completions::run(&args, out),
         Command::DemoGateway(args) => demo::run_gateway(args, out).await,
         Command::DemoCheckout(args) => demo::run_checkout(args, out).await,
     }

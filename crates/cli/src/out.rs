@@ -16,6 +16,7 @@ pub(crate) struct Output {
     stdout: io::Stdout,
     stderr: io::Stderr,
     format: Format,
+    input_terminal: bool,
     data: Stream,
     messages: Stream,
 }
@@ -37,6 +38,7 @@ impl Output {
             stdout: io::stdout(),
             stderr: io::stderr(),
             format: if globals.json { Format::Json } else { globals.output },
+            input_terminal: io::stdin().is_terminal(),
             data: stream(io::stdout().is_terminal()),
             messages: stream(io::stderr().is_terminal()),
         }
@@ -45,6 +47,11 @@ impl Output {
     /// Whether programs read the answer.
     pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// Whether a person types the input.
+    pub(crate) fn input_is_terminal(&self) -> bool {
+        self.input_terminal
     }
 
     /// Standard output.

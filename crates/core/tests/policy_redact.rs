@@ -1,7 +1,5 @@
 //! Redaction, example by example.
 
-use std::time::{Duration, Instant};
-
 use baldur_core::policy::redact::{
     CardDetection, REDACTED, RedactError, RedactedField, RedactionRules, redact_json,
     redact_json_or_replace, redact_text,
@@ -132,6 +130,12 @@ fn other_secrets_in_text_go() {
         ("https://ghp_0123456789abcdefghij@git.example/r", "https://§@git.example/r"),
         ("https://h:80/@ann and ssh://git@h", "https://h:80/@ann and ssh://git@h"),
         ("paid 4111-1111-1111-1111 today", "paid § today"),
+        (
+            "<a><wsse:Password T=\"x\">p<v>w</v></wsse:Password>",
+            "<a><wsse:Password T=\"x\">§</wsse:Password>",
+        ),
+        ("<password>cut", "<password>§"),
+        ("<password/>a Result<Token> b", "<password/>a Result<Token> b"),
     ] {
         assert_eq!(text(before), after.replace('§', REDACTED), "{before}");
     }
@@ -163,8 +167,8 @@ fn what_cannot_be_redacted_is_replaced() {
 
 #[test]
 fn the_work_is_linear_for_hostile_input() {
-    // Quadratic work on a MiB takes many minutes without optimisation, linear work a second or two.
-    let limit = Duration::from_mins(1);
+    // Quadratic work on a MiB takes many minutes, linear work a second or two. No clock is read: a square runs
+    // into the time limit of the test runner.
     let rules = RedactionRules::default().with_limits(usize::MAX, usize::MAX);
     for unit in [
         "[",
@@ -210,10 +214,13 @@ fn the_work_is_linear_for_hostile_input() {
         "\\u0041",
         "[\"password=",
         "cookie: ",
+        "<",
+        "<password ",
+        "<password>",
+        "a<token>",
         "cookie:\n",
     ] {
         let hostile = unit.repeat((1 << 20) / unit.len());
-        let before = now();
         let _ = redact_text(&hostile, &rules);
         // An eighth is enough to tell a square from a line, and unoptimised tests take their time.
         let hostile = unit.repeat((1 << 17) / unit.len());
@@ -223,12 +230,5 @@ fn the_work_is_linear_for_hostile_input() {
         for document in [&hostile, &quoted, &key, &looks_like_json] {
             let _ = redact_json(document, &rules);
         }
-        let elapsed = before.elapsed();
-        assert!(elapsed < limit, "{unit:?} took {elapsed:?}");
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this test measures real work")]
-fn now() -> Instant {
-    Instant::now()
 }

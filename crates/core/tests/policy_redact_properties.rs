@@ -23,7 +23,7 @@ const SECRET_KEYS: [&str; 8] = [
 ];
 
 /// Texts in which `§` stands for a secret that has to be found there.
-const SECRET_TEXTS: [&str; 9] = [
+const SECRET_TEXTS: [&str; 10] = [
     "login failed: password=§",
     "GET https://h.example/p?a=b&access_token=§&c=d",
     "Authorization: Bearer §\nAccept: text",
@@ -32,6 +32,7 @@ const SECRET_TEXTS: [&str; 9] = [
     "--client-secret § --verbose",
     "Login { user: \"ann\", token: Some(\"§\") }",
     "{'pwd': '§'}",
+    "<login><password enc=\"no\">§</password></login>",
     "credentials: [1, {\"a\": \"§\"}] end",
 ];
 
@@ -194,6 +195,8 @@ fn soup() -> impl Strategy<Value = String> {
         "[",
         "]",
         "(",
+        "<token>",
+        "</",
         " ",
         ",",
         "Bearer ",

@@ -44,7 +44,7 @@ pub(crate) struct Indexes {
     positions: BTreeSet<Position>,
     lines: BTreeMap<OrderKey, Line>,
     live_by_dedup: BTreeMap<DedupKey, BTreeSet<Position>>,
-    leases: BTreeSet<(Timestamp, EntryId)>,
+    leases: BTreeSet<(Timestamp, Position)>,
     queues: BTreeMap<QueueName, BTreeSet<DueAt>>,
 }
 
@@ -53,7 +53,7 @@ impl Indexes {
         let position = op.position();
         self.positions.insert(position);
         if let Some(hold) = &op.state.hold {
-            self.leases.insert((hold.expires_at, op.id));
+            self.leases.insert((hold.expires_at, position));
         }
         if !op.state.status.is_live() {
             return;
@@ -75,7 +75,7 @@ impl Indexes {
         let position = op.position();
         self.positions.remove(&position);
         if let Some(hold) = &op.state.hold {
-            self.leases.remove(&(hold.expires_at, op.id));
+            self.leases.remove(&(hold.expires_at, position));
         }
         if let Some(key) = &op.dedup_key
             && let Some(live) = self.live_by_dedup.get_mut(key)
@@ -131,7 +131,8 @@ impl Indexes {
 
     /// The claim that ran out first, if one ran out.
     pub(crate) fn first_run_out(&self, now: Timestamp) -> Option<EntryId> {
-        self.leases.first().filter(|(expires_at, _)| *expires_at <= now).map(|(_, id)| *id)
+        let first = self.leases.first().filter(|(expires_at, _)| *expires_at <= now);
+        first.map(|(_, (_, id))| *id)
     }
 
     pub(crate) fn positions(&self) -> &BTreeSet<Position> {

@@ -110,13 +110,7 @@ impl BackoffPolicy {
     /// The longest wait after attempt `attempt`: `min(cap, base · factor^attempt)`, which never shrinks as
     /// attempts grow.
     pub fn longest(&self, attempt: u32) -> Duration {
-        let exponent = i32::try_from(attempt).unwrap_or(i32::MAX);
-        let seconds = self.base.as_secs_f64() * self.factor.powi(exponent);
-        // Above the cap, or infinite: both mean the cap.
-        if seconds >= self.cap.as_secs_f64() {
-            return self.cap;
-        }
-        Duration::try_from_secs_f64(seconds).unwrap_or(self.cap).clamp(self.base, self.cap)
+        grown(self.base, self.factor, self.cap, attempt)
     }
 }
 
@@ -131,6 +125,17 @@ impl Default for BackoffPolicy {
             floor: Duration::from_millis(500),
         }
     }
+}
+
+/// `min(cap, base · factor^times)` for any `times`; it needs `base ≤ cap` and a factor of at least 1.
+pub(crate) fn grown(base: Duration, factor: f64, cap: Duration, times: u32) -> Duration {
+    let exponent = i32::try_from(times).unwrap_or(i32::MAX);
+    let seconds = base.as_secs_f64() * factor.powi(exponent);
+    // Above the cap, or infinite: both mean the cap.
+    if seconds >= cap.as_secs_f64() {
+        return cap;
+    }
+    Duration::try_from_secs_f64(seconds).unwrap_or(cap).clamp(base, cap)
 }
 
 /// The wait that honours what the other side asked for, up to `max`.

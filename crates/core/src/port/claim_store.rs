@@ -57,7 +57,8 @@ pub trait ClaimStore: fmt::Debug + Send + Sync + 'static {
     /// [`ClaimError::Invalid`] where [`Settle::check`] says so.
     async fn settle_batch(&self, settles: Vec<Settle>) -> Vec<Result<Settled, ClaimError>>;
 
-    /// Ends claims that ran out by the store's clock, those first that ran out first.
+    /// Ends claims that ran out by the store's clock, those first that ran out first; ties go to the smaller
+    /// (captured at, id).
     ///
     /// # Errors
     ///

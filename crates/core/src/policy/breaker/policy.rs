@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::policy::backoff::grown;
+
 /// The longest time that a policy may name.
 const MAX_TIME: Duration = Duration::from_hours(24);
 
@@ -149,12 +151,7 @@ impl BreakerPolicy {
     /// `min(open_max, open_base · open_factor^reopenings)`.
     pub fn open_for(&self, reopenings: u32) -> Duration {
         let BreakerSettings { open_base, open_factor, open_max, .. } = self.0;
-        let exponent = i32::try_from(reopenings).unwrap_or(i32::MAX);
-        let seconds = open_base.as_secs_f64() * open_factor.powi(exponent);
-        if seconds >= open_max.as_secs_f64() {
-            return open_max;
-        }
-        Duration::try_from_secs_f64(seconds).unwrap_or(open_max).clamp(open_base, open_max)
+        grown(open_base, open_factor, open_max, reopenings)
     }
 
     /// Whether a call of this length is slow.

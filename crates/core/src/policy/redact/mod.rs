@@ -5,7 +5,7 @@
 //!
 //! 1. the whole value of a secret key, whatever its type ([`RedactionRules`]);
 //! 2. secrets inside strings and keys: payment-card numbers, `Bearer` and `Basic` credentials, JSON Web Tokens, PEM
-//!    private keys, passwords in URLs, and the values of secret keys in `key=value` or `key: value`;
+//!    private keys, passwords in URLs, and the values of secret keys in `key=value`, `key: value` or XML elements;
 //! 3. all of that in JSON that a string contains.
 //!
 //! # Guarantees

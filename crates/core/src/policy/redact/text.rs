@@ -19,6 +19,9 @@ const MAX_PEM_LABEL: usize = 64;
 /// `Basic` is an English word. Without a colon inside, text of this length is still taken for a credential.
 const LONG_BASIC: usize = 24;
 
+/// The end tag of an element that follows a word directly is looked for this far, in bytes.
+const MAX_NEAR: usize = 256;
+
 /// User names in URLs of this length are access tokens.
 const LONG_USER: usize = 20;
 
@@ -65,6 +68,7 @@ fn redact_once(text: &str, rules: &RedactionRules) -> Option<Rewritten> {
     find_credentials(text, &mut spans);
     find_jwts(text, &mut spans);
     find_private_keys(text, &mut spans);
+    find_elements(text, rules, &mut spans);
 
     let mut ranges = spans.ranges;
     if ranges.is_empty() {
@@ -215,6 +219,36 @@ fn find_private_keys(text: &str, spans: &mut Spans<'_>) {
             spans.add(start..end);
             at = end;
         }
+    }
+}
+
+/// The content of XML elements with a secret name, up to their end tag or, where it is cut off, the end of the text.
+fn find_elements(text: &str, rules: &RedactionRules, spans: &mut Spans<'_>) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(open) = find_from(text, at, "<") {
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"_-.:".contains(&b) || !b.is_ascii();
+        let name = &text[open + 1..run_end(bytes, open + 1, is_name)];
+        let tag_end = run_end(bytes, open + 1, |b| !matches!(b, b'<' | b'>'));
+        at = tag_end;
+        let is_start_tag = bytes.get(tag_end) == Some(&b'>') && bytes[tag_end - 1] != b'/';
+        if !is_start_tag || !rules.is_secret_key(name) {
+            continue;
+        }
+        let content = tag_end + 1;
+        let end_tag = format!("</{name}");
+        // Rust writes the same in `Option<Token>`, which no end tag follows. Looking for one to the end of the text,
+        // each time in vain, would be quadratic.
+        let is_type = open > 0 && bytes[open - 1].is_ascii_alphanumeric();
+        let end = if is_type {
+            let near = bound::cut(&text[content..], MAX_NEAR);
+            let Some(len) = near.find(&end_tag) else { continue };
+            content + len
+        } else {
+            find_from(text, content, &end_tag).unwrap_or(text.len())
+        };
+        spans.add(content..end);
+        at = end;
     }
 }
 

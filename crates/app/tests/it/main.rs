@@ -1,0 +1,7 @@
+//! The use cases over the memory store.
+
+mod capture;
+mod capture_keep;
+mod capture_properties;
+mod capture_setup;
+mod entries;

@@ -1,0 +1,184 @@
+//! Settings as the services want them.
+
+use std::num::NonZeroU32;
+
+use baldur_app::{
+    capture::CapturePolicy,
+    replay::{Ramp, RateLimit, ReplayPolicy},
+};
+use baldur_core::policy::{
+    BackoffPolicy, Jitter,
+    redact::{CardDetection, RedactionRules},
+};
+
+use crate::settings::{
+    BackoffSettings, CaptureSettings, CardSettings, JitterSettings, RedactionSettings,
+    ReplaySettings, SettingsError,
+};
+
+fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
+    SettingsError::Unusable { key: key.to_owned(), problem: problem.to_string() }
+}
+
+impl Default for CaptureSettings {
+    fn default() -> Self {
+        let CapturePolicy {
+            max_request_bytes,
+            max_input_bytes,
+            max_field_bytes,
+            max_error_bytes,
+            max_retries,
+            expires_in,
+            redaction: _,
+        } = CapturePolicy::default();
+        Self {
+            max_request_bytes,
+            max_input_bytes,
+            max_field_bytes,
+            max_error_bytes,
+            max_retries,
+            expires_in,
+        }
+    }
+}
+
+impl CaptureSettings {
+    pub(crate) fn policy(&self, redaction: RedactionRules) -> Result<CapturePolicy, SettingsError> {
+        let Self {
+            max_request_bytes,
+            max_input_bytes,
+            max_field_bytes,
+            max_error_bytes,
+            max_retries,
+            expires_in,
+        } = *self;
+        let policy = CapturePolicy {
+            max_request_bytes,
+            max_input_bytes,
+            max_field_bytes,
+            max_error_bytes,
+            max_retries,
+            expires_in,
+            redaction,
+        };
+        match policy.validate() {
+            Ok(()) => Ok(policy),
+            Err(error) => Err(unusable(&format!("capture.{}", error.field()), &error)),
+        }
+    }
+}
+
+impl Default for RedactionSettings {
+    fn default() -> Self {
+        Self {
+            extra_keys: Vec::new(),
+            cards: CardSettings::KnownIssuers,
+            max_depth: RedactionRules::DEFAULT_MAX_DEPTH,
+        }
+    }
+}
+
+impl RedactionSettings {
+    pub(crate) fn rules(&self) -> Result<RedactionRules, SettingsError> {
+        let Self { extra_keys, cards, max_depth } = self;
+        let cards = match cards {
+            CardSettings::Off => CardDetection::Off,
+            CardSettings::KnownIssuers => CardDetection::KnownIssuers,
+            CardSettings::AnyLuhn => CardDetection::AnyLuhn,
+        };
+        let deepest = RedactionRules::DEFAULT_MAX_DEPTH;
+        if !(1..=deepest).contains(max_depth) {
+            return Err(unusable("redaction.max_depth", &format!("must be 1 to {deepest}")));
+        }
+        RedactionRules::default()
+            .with_cards(cards, cards)
+            .with_limits(*max_depth, RedactionRules::DEFAULT_MAX_BYTES)
+            .with_keys(extra_keys.iter().map(String::as_str))
+            .map_err(|error| unusable("redaction.extra_keys", &error))
+    }
+}
+
+impl Default for ReplaySettings {
+    fn default() -> Self {
+        let ReplayPolicy {
+            lease,
+            handler_timeout,
+            concurrency,
+            batch,
+            backoff: _,
+            max_wait,
+            rate: _,
+            no_handler_delay,
+            stop_after_consecutive_failures,
+            cancel_grace,
+            store_timeout,
+            store_patience,
+            max_note_bytes,
+        } = ReplayPolicy::default();
+        Self {
+            lease,
+            handler_timeout,
+            concurrency,
+            batch,
+            max_wait,
+            rate: None,
+            ramp_from: None,
+            ramp_over: std::time::Duration::from_secs(30),
+            no_handler_delay,
+            stop_after_consecutive_failures: stop_after_consecutive_failures.map_or(0, u32::from),
+            cancel_grace,
+            store_timeout,
+            store_patience,
+            max_note_bytes,
+            backoff: BackoffSettings::default(),
+        }
+    }
+}
+
+impl ReplaySettings {
+    pub(crate) fn policy(&self) -> Result<ReplayPolicy, SettingsError> {
+        let policy = ReplayPolicy {
+            lease: self.lease,
+            handler_timeout: self.handler_timeout,
+            concurrency: self.concurrency,
+            batch: self.batch,
+            backoff: self.backoff.policy()?,
+            max_wait: self.max_wait,
+            rate: self.rate()?,
+            no_handler_delay: self.no_handler_delay,
+            stop_after_consecutive_failures: NonZeroU32::new(self.stop_after_consecutive_failures),
+            cancel_grace: self.cancel_grace,
+            store_timeout: self.store_timeout,
+            store_patience: self.store_patience,
+            max_note_bytes: self.max_note_bytes,
+        };
+        policy.check().map_err(|error| unusable("replay", &error))?;
+        Ok(policy)
+    }
+
+    fn rate(&self) -> Result<Option<RateLimit>, SettingsError> {
+        let Some(per_second) = self.rate else {
+            return match self.ramp_from {
+                Some(_) => Err(unusable("replay.ramp_from", &"it needs `replay.rate`")),
+                None => Ok(None),
+            };
+        };
+        let ramp =
+            self.ramp_from.map(|from_per_second| Ramp { from_per_second, over: self.ramp_over });
+        Ok(Some(RateLimit { ramp, ..RateLimit::per_second(per_second) }))
+    }
+}
+
+impl BackoffSettings {
+    fn policy(&self) -> Result<BackoffPolicy, SettingsError> {
+        let Self { base, factor, cap, floor, jitter } = self;
+        let jitter = match jitter {
+            JitterSettings::None => Jitter::None,
+            JitterSettings::Full => Jitter::Full,
+            JitterSettings::Equal => Jitter::Equal,
+        };
+        BackoffPolicy::new(*base, *factor, *cap, jitter)
+            .and_then(|policy| policy.with_floor(*floor))
+            .map_err(|error| unusable("replay.backoff", &error))
+    }
+}

@@ -1,0 +1,133 @@
+//! What the loader accepts, and how it refuses the rest.
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn refused(text: &str, pairs: &[(&str, &str)]) -> String {
+    Settings::parse(text, "baldur.toml", env(pairs)).expect_err("refused").to_string()
+}
+
+#[test]
+fn variables_win_over_the_file_and_are_read_by_type() {
+    let text = "[store]\nurl = 'memory:'\n[replay]\nlease = '45s'\nconcurrency = 2\n";
+    let settings = Settings::parse(
+        text,
+        "baldur.toml",
+        env(&[
+            ("BALDUR__REPLAY__CONCURRENCY", "16"),
+            ("BALDUR__REPLAY__RATE", "2.5"),
+            ("BALDUR__REDACTION__EXTRA_KEYS", "employee number, badge"),
+            ("BALDUR__REDACTION__CARDS", "any_luhn"),
+            ("BALDUR__HANDLERS__PAYMENT__URL", "http://h/x"),
+            ("BALDUR__HANDLERS__PAYMENT__HEADERS__X-KEY", "7"),
+            ("BALDUR__HANDLERS__PAYMENT__TIMEOUT", "1500ms"),
+            ("BALDUR__NAMESPACE", ""),
+            ("PATH", "/bin"),
+        ]),
+    )
+    .expect("valid");
+    assert_eq!(settings.replay.lease, Duration::from_secs(45));
+    assert_eq!(settings.replay.concurrency, 16);
+    assert_eq!(settings.replay.rate, Some(2.5));
+    assert_eq!(settings.redaction.extra_keys, ["employee number", "badge"]);
+    assert_eq!(settings.redaction.cards, CardSettings::AnyLuhn);
+    assert_eq!(settings.namespace, Namespace::default_namespace());
+    let handler = &settings.handlers["payment"];
+    assert_eq!(handler.timeout, Some(Duration::from_millis(1_500)));
+    assert!(handler.headers.contains_key("x-key"));
+}
+
+#[test]
+fn unknown_keys_are_refused_where_they_stand_with_the_nearest() {
+    assert_eq!(
+        refused("[store]\nurl = 'memory:'\n\n[replay]\nlaese = '5s'\n", &[]),
+        "baldur.toml:5: there is no setting `replay.laese`; did you mean `replay.lease`?"
+    );
+    assert_eq!(
+        refused("[stroe]\nurl = 'memory:'\n", &[]),
+        "baldur.toml:1: there is no setting `stroe`; did you mean `store`?"
+    );
+    assert_eq!(
+        refused("", &[("BALDUR__STORE__URI", "memory:")]),
+        "BALDUR__STORE__URI: there is no setting `store.uri`; did you mean `store.url`?"
+    );
+    let far = refused("", &[("BALDUR__REDACTION__ZZZZZZZZ", "1")]);
+    assert!(far.contains("known here: extra_keys, cards, max_depth"), "{far}");
+    let deep = refused("", &[("BALDUR__A____B", "1")]);
+    assert!(deep.contains("two underscores"), "{deep}");
+}
+
+#[test]
+fn bad_values_are_refused_where_they_stand() {
+    for (text, problem) in [
+        ("[replay]\nlease = 5", "baldur.toml:2: `replay.lease` must be a duration with its unit"),
+        ("[replay]\nlease = '5 parsecs'", "baldur.toml:2: `replay.lease` must be a duration"),
+        (
+            "[replay]\nconcurrency = -1",
+            "baldur.toml:2: `replay.concurrency` must be a whole number",
+        ),
+        (
+            "[replay.backoff]\njitter = 'x'",
+            "`replay.backoff.jitter` must be one of none, full, equal",
+        ),
+        ("namespace = 'A B'", "baldur.toml:1: `namespace` is not usable: namespace has characters"),
+        ("replay = 5", "baldur.toml:1: `replay` must be a section of keys, not a whole number"),
+        ("[replay]\nlease = 2026-01-01", "`lease` is a date, which no setting takes"),
+        ("[capture]\nmax_retries = 99999999999999999999", "`max_retries` is too large a number"),
+        ("[store\n", "baldur.toml:1: "),
+    ] {
+        let said = refused(text, &[]);
+        assert!(said.contains(problem), "{text}: {said}");
+    }
+    let said = refused("", &[("BALDUR__CAPTURE__MAX_RETRIES", "many")]);
+    assert!(
+        said.starts_with("BALDUR__CAPTURE__MAX_RETRIES: `capture.max_retries` must be"),
+        "{said}"
+    );
+}
+
+#[test]
+fn secrets_are_shown_by_no_form_and_no_error() {
+    let settings = Settings::parse(
+        "[store]\nurl = 'sqlite:///secret-path'\n[handlers.payment]\nurl = 'http://h/secret-url'\n\
+         headers = { authorization = 'Bearer secret-token' }",
+        "baldur.toml",
+        [],
+    )
+    .expect("valid");
+    let shown = format!("{settings:?}\n{settings}");
+    assert!(!shown.contains("secret-"), "{shown}");
+    assert!(shown.contains("authorization"), "{shown}");
+    let said = refused("[handlers.payment]\nheaders = { authorization = 4711 }", &[]);
+    assert_eq!(said, "baldur.toml:2: `handlers.payment.headers.authorization` must be text");
+}
+
+#[test]
+fn what_is_shown_is_read_back() {
+    let mut settings = Settings::default();
+    settings.replay.lease = Duration::from_millis(90_500);
+    settings.capture.expires_in = Some(Duration::from_hours(48));
+    let shown = settings.to_string();
+    assert!(shown.contains("lease = \"1m 30s 500ms\""), "{shown}");
+    let read = Settings::parse(&shown, "shown", []).expect("own form");
+    assert_eq!(read.to_string(), shown);
+    assert_eq!(read.replay.lease, settings.replay.lease);
+    assert_eq!(read.capture.expires_in, settings.capture.expires_in);
+}
+
+#[test]
+fn a_file_that_is_missing_or_too_large_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("baldur.toml");
+    let missing = Settings::load(Some(&path), []).expect_err("refused").to_string();
+    assert!(missing.contains("baldur.toml"), "{missing}");
+    let length = usize::try_from(MAX_FILE_BYTES).expect("small") + 1;
+    std::fs::write(&path, "#".repeat(length)).expect("written");
+    assert!(Settings::load(Some(&path), []).is_err());
+    std::fs::write(&path, "namespace = 'shop'").expect("written");
+    let settings = Settings::load(Some(&path), []).expect("valid");
+    assert_eq!(settings.namespace.as_str(), "shop");
+}

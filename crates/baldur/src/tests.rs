@@ -1,0 +1,147 @@
+//! Opening and closing what the settings name.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use baldur_core::{
+    BackendKind, FailedOp, NewFailedOp, Status,
+    name::Domain,
+    port::{CaptureError, Gate, ReplayContext, ReplayHandler, ReplayOutcome},
+};
+
+use crate::{Baldur, CaptureFailure, OpenError, SCHEMES, Settings, Who};
+
+fn url_of(scheme: &str, directory: &tempfile::TempDir) -> String {
+    match scheme {
+        "memory" => "memory:".to_owned(),
+        "sqlite" => format!("sqlite://{}", directory.path().join("baldur.db").display()),
+        other => panic!("write down how to open `{other}` for a test"),
+    }
+}
+
+#[tokio::test]
+async fn every_built_scheme_opens_keeps_and_closes() {
+    for scheme in SCHEMES.iter().filter(|scheme| scheme.built) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let settings = Settings::at(url_of(scheme.name, &directory));
+        let baldur = Baldur::open(settings).await.expect(scheme.name);
+        let op = NewFailedOp::new("payment", "TIMEOUT");
+        let captured = baldur.capture().capture(op, &Who::system()).await.expect("kept");
+        assert!(baldur.entries().get(captured.id).await.expect("read").is_some());
+        baldur.shutdown(Duration::from_secs(10)).await.expect("closed");
+        baldur.shutdown(Duration::from_secs(10)).await.expect("closed again");
+        let op = NewFailedOp::new("payment", "TIMEOUT");
+        let refused = baldur.capture().capture(op, &Who::system()).await.expect_err("closed");
+        let CaptureFailure::Store(CaptureError::Backend(error)) = refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(error.kind(), BackendKind::Closed);
+    }
+}
+
+async fn refused(url: &str) -> String {
+    Baldur::open(Settings::at(url)).await.expect_err("refused").to_string()
+}
+
+#[tokio::test]
+async fn urls_that_name_no_store_are_refused_without_being_repeated() {
+    assert!(matches!(Baldur::open(Settings::default()).await, Err(OpenError::NoStore)));
+    assert!(refused("pg://user:secret@host/db").await.starts_with("`pg` is not a kind of store"));
+    for url in ["", "secret", "/secret/path.db", "user-secret@host:5"] {
+        let said = refused(url).await;
+        assert!(said.contains("is not a kind of store"), "{said}");
+        assert!(
+            !said.contains('@') && !said.contains('/') || said.contains("sqlite:///"),
+            "{said}"
+        );
+    }
+    #[cfg(feature = "memory")]
+    for url in ["memory", "memory:x", "memory://"] {
+        assert!(refused(url).await.contains("memory:"), "{url}");
+    }
+    #[cfg(feature = "sqlite")]
+    for url in
+        ["sqlite:", "sqlite:secret.db", "sqlite://secret.db", "sqlite:///", "sqlite:///a?b=c"]
+    {
+        let said = refused(url).await;
+        assert!(said.contains("url") && !said.contains("secret"), "{url}: {said}");
+    }
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn settings_out_of_range_are_refused_by_name() {
+    type Spoil = fn(&mut Settings);
+    let cases: [(Spoil, &str); 6] = [
+        (|s| s.capture.max_retries = 0, "capture.max_retries"),
+        (|s| s.redaction.extra_keys = vec!["--".to_owned()], "redaction.extra_keys"),
+        (|s| s.redaction.max_depth = 0, "redaction.max_depth"),
+        (|s| s.replay.concurrency = 0, "replay"),
+        (|s| s.replay.ramp_from = Some(1.0), "replay.ramp_from"),
+        (|s| s.replay.backoff.factor = 0.5, "replay.backoff"),
+    ];
+    for (spoil, key) in cases {
+        let mut settings = Settings::at("memory:");
+        spoil(&mut settings);
+        let said = Baldur::open(settings).await.expect_err(key).to_string();
+        assert!(said.starts_with(&format!("the setting `{key}` is not usable: ")), "{said}");
+    }
+}
+
+#[cfg(all(feature = "memory", feature = "http-target"))]
+#[tokio::test]
+async fn handlers_of_the_settings_are_checked() {
+    for (text, problem) in [
+        ("[handlers.payment]", "`handlers.payment.url` is not usable: it is missing"),
+        ("[handlers.payment]\nurl = 'http://h/x'", "handlers.payment"),
+        ("[handlers.payment]\nurl = 'http://h/x'\nallowed_hosts = ['other']", "handlers.payment"),
+        (
+            "[handlers.payment]\nurl = 'http://h/x'\nallowed_hosts = ['h']\nmethod = 'GET'",
+            "handlers.payment.method",
+        ),
+        (
+            "[handlers.payment]\nurl = 'http://h/x'\nallowed_hosts = ['h']\nsuccess = 'ok'",
+            "handlers.payment.success",
+        ),
+        ("[handlers.'Not A Domain']\nurl = 'http://h/x'", "no domain"),
+    ] {
+        let text = format!("store.url = 'memory:'\n{text}");
+        let settings = Settings::parse(&text, "baldur.toml", []).expect("a known shape");
+        let said = Baldur::open(settings).await.expect_err(problem).to_string();
+        assert!(said.contains(problem), "{text}: {said}");
+    }
+}
+
+#[derive(Debug)]
+struct Works;
+
+#[async_trait]
+impl ReplayHandler for Works {
+    async fn can_replay(&self, _op: &FailedOp) -> Gate {
+        Gate::Open
+    }
+
+    async fn replay(&self, _op: &FailedOp, _context: ReplayContext) -> ReplayOutcome {
+        ReplayOutcome::Succeeded { note: "done".to_owned() }
+    }
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn a_host_brings_its_own_handler() {
+    let domain = Domain::parse("payment").expect("a domain");
+    let baldur = Baldur::builder(Settings::at("memory:"))
+        .handler(domain.clone(), Arc::new(Works))
+        .open()
+        .await
+        .expect("opened");
+    let op = NewFailedOp::new("payment", "TIMEOUT");
+    let id = baldur.capture().capture(op, &Who::system()).await.expect("kept").id;
+    let result = baldur.replay().retry(id, false, &Who::system()).await.expect("replayed");
+    assert_eq!(result.status, Some(Status::Resolved));
+
+    let twice = Baldur::builder(Settings::at("memory:"))
+        .handler(domain.clone(), Arc::new(Works))
+        .handler(domain, Arc::new(Works));
+    assert!(matches!(twice.open().await, Err(OpenError::Handler(_))));
+}

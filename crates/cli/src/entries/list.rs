@@ -1,0 +1,209 @@
+//! `baldur entries list`.
+
+use std::collections::BTreeMap;
+
+use baldur::{
+    Cursor, EntrySummary, ListOrder, ListQuery, NotReplayable, Page, PageSize, Timestamp,
+};
+use clap::Args;
+use comfy_table::{Cell, Color};
+use serde::Serialize;
+
+use super::filter::FilterArgs;
+use crate::{
+    exit::{Code, Failure},
+    out::Output,
+    session::Session,
+    table, text,
+};
+
+/// How many characters of an error a table shows.
+const ERROR_WIDTH: usize = 60;
+
+/// Options of `entries list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Oldest first.
+    #[arg(long, help_heading = "How to list")]
+    oldest_first: bool,
+    /// How many entries at most, 1 to 1000.
+    #[arg(long, value_name = "N", default_value_t = 50, help_heading = "How to list")]
+    limit: u32,
+    /// Go on after this place, as the list before named it.
+    #[arg(long, value_name = "CURSOR", help_heading = "How to list")]
+    after: Option<Cursor>,
+    /// All of them, page by page.
+    #[arg(long, conflicts_with = "limit", help_heading = "How to list")]
+    all: bool,
+}
+
+pub(super) async fn run(args: ListArgs, session: &Session, out: &Output) -> Result<(), Failure> {
+    let ListArgs { filter, oldest_first, limit, after, all } = args;
+    let now = session.baldur.env().clock.now();
+    let limit = if all { PageSize::MAX } else { limit };
+    let mut query = ListQuery {
+        filter: filter.filter(now)?,
+        order: if oldest_first { ListOrder::OldestFirst } else { ListOrder::NewestFirst },
+        limit: PageSize::new(limit)
+            .map_err(|error| Failure::usage("`--limit` is not usable", &error))?,
+        after,
+    };
+    let mut listed = 0;
+    loop {
+        let page = session.baldur.entries().list(query.clone()).await?;
+        if out.is_json() {
+            out.lines(&json_lines(&page, query.order)?)?;
+        } else if !page.items.is_empty() {
+            out.lines(&table_lines(out, &page, now, listed == 0))?;
+        }
+        listed += page.items.len() as u64;
+        match page.next {
+            Some(next) if all => query.after = Some(next),
+            next => {
+                if !out.is_json() {
+                    conclude(out, listed, next);
+                }
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What follows the table, for people.
+fn conclude(out: &Output, listed: u64, next: Option<Cursor>) {
+    if listed == 0 {
+        out.message("no entries match");
+    } else if let Some(next) = next {
+        out.message(&format!("there are more: --after {next}, or --all"));
+    }
+}
+
+fn table_lines(out: &Output, page: &Page<EntrySummary>, now: Timestamp, header: bool) -> String {
+    let columns = [
+        ("ID", 36),
+        ("STATUS", 15),
+        ("DOMAIN", 10),
+        ("FAILURE", 10),
+        ("DEPENDENCY", 12),
+        ("TRIES", 5),
+        ("AGE", 4),
+        ("ERROR", 5),
+    ];
+    let mut table = table::table(out, &columns, header);
+    for item in &page.items {
+        let tries = format!("{}/{}", item.retry_count, item.max_retries);
+        table.add_row([
+            Cell::new(item.id),
+            table::status(out, item.status),
+            Cell::new(&item.domain),
+            Cell::new(text::short(item.failure_type.as_str(), 24)),
+            Cell::new(text::short(item.dependency.as_str(), 24)),
+            Cell::new(tries),
+            Cell::new(text::age(now.since(item.created_at))),
+            table::cell(out, &text::short(&error(item), ERROR_WIDTH), Color::DarkGrey),
+        ]);
+    }
+    table::render(&mut table)
+}
+
+fn error(item: &EntrySummary) -> String {
+    match (item.error_code.as_str(), item.error_preview.as_str()) {
+        ("", words) => words.to_owned(),
+        (code, "") => code.to_owned(),
+        (code, words) => format!("{code}: {words}"),
+    }
+}
+
+fn json_lines(page: &Page<EntrySummary>, order: ListOrder) -> Result<String, Failure> {
+    let mut lines = String::new();
+    for item in &page.items {
+        let line = serde_json::to_string(&summary(item, order)).map_err(|error| {
+            Failure::new(Code::Failure, "an entry can't be written").because(&error)
+        })?;
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    Ok(lines)
+}
+
+/// An entry of a list, as programs read it. Times are RFC 3339 texts.
+#[derive(Serialize)]
+struct Summary<'a> {
+    id: String,
+    status: &'static str,
+    domain: &'a str,
+    failure_type: &'a str,
+    dependency: &'a str,
+    origin_service: &'a str,
+    retry_count: u32,
+    max_retries: u32,
+    error_code: &'a str,
+    error_preview: &'a str,
+    entity_type: Option<&'a str>,
+    entity_id: Option<&'a str>,
+    order_key: Option<&'a str>,
+    dedup_key: Option<&'a str>,
+    occurrences: u64,
+    labels: BTreeMap<&'a str, &'a str>,
+    fingerprint: &'a str,
+    not_replayable: Option<&'static str>,
+    created_at: String,
+    updated_at: String,
+    next_attempt_at: String,
+    resolved_at: Option<String>,
+    cursor: String,
+}
+
+fn summary(item: &EntrySummary, order: ListOrder) -> Summary<'_> {
+    let EntrySummary {
+        id,
+        domain,
+        failure_type,
+        dependency,
+        origin_service,
+        status,
+        retry_count,
+        max_retries,
+        error_code,
+        error_preview,
+        entity_type,
+        entity_id,
+        order_key,
+        dedup_key,
+        occurrences,
+        labels,
+        fingerprint,
+        not_replayable,
+        created_at,
+        updated_at,
+        next_attempt_at,
+        resolved_at,
+    } = item;
+    Summary {
+        id: id.to_string(),
+        status: status.as_str(),
+        domain: domain.as_str(),
+        failure_type: failure_type.as_str(),
+        dependency: dependency.as_str(),
+        origin_service: origin_service.as_str(),
+        retry_count: *retry_count,
+        max_retries: *max_retries,
+        error_code,
+        error_preview,
+        entity_type: entity_type.as_ref().map(AsRef::as_ref),
+        entity_id: entity_id.as_ref().map(AsRef::as_ref),
+        order_key: order_key.as_ref().map(AsRef::as_ref),
+        dedup_key: dedup_key.as_ref().map(AsRef::as_ref),
+        occurrences: *occurrences,
+        labels: labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        fingerprint: fingerprint.text.as_str(),
+        not_replayable: not_replayable.map(NotReplayable::as_str),
+        created_at: created_at.to_string(),
+        updated_at: updated_at.to_string(),
+        next_attempt_at: next_attempt_at.to_string(),
+        resolved_at: resolved_at.map(|at| at.to_string()),
+        cursor: Cursor::at(order, item.position()).to_string(),
+    }
+}

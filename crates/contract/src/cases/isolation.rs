@@ -1,0 +1,84 @@
+//! Namespaces on one backend see nothing of each other.
+
+use baldur_core::{EvidenceEvent, FacetScope, Facets, Filter, Status, port::Disposition};
+
+use crate::{
+    build::{Captures, parsed},
+    case::{CaseResult, Failure, Topic, cases, ensure, ensure_eq},
+    drive::{LEASE, resolve},
+    harness::Lab,
+    store::StoreUnderTest,
+};
+
+cases!(
+    "isolation",
+    Some(Topic::Isolation),
+    [
+        one_id_can_live_in_two_namespaces,
+        keys_mean_something_within_a_namespace_only,
+        claims_and_sweeps_stay_in_their_namespace,
+        reads_stay_in_their_namespace,
+    ]
+);
+
+async fn neighbours(lab: &Lab) -> Result<[(StoreUnderTest, Captures); 2], Failure> {
+    let (store, captures) = lab.store().await;
+    // Alike but for what a careless key would lose.
+    let namespace = parsed(&format!("{}_", store.namespace));
+    let sibling = store.sibling(namespace).await.ok_or_else(|| {
+        Failure::new(
+            "`StoreUnderTest::shares_backend` was not called; decline Isolation if that is meant",
+        )
+    })?;
+    // The same seed, so that both make the same ids.
+    let others = Captures::new(&sibling, lab.seed);
+    Ok([(store, captures), (sibling, others)])
+}
+
+async fn one_id_can_live_in_two_namespaces(lab: &Lab) -> CaseResult {
+    let [(a, ours), (b, theirs)] = neighbours(lab).await?;
+    let id = a.keep_new(ours.an_op().build()).await?;
+    ensure_eq!(b.find(id).await?, None);
+    ensure_eq!(b.keep_new(theirs.an_op().id(id).domain("other").build()).await?, id);
+    a.act(id, resolve()).await?;
+    ensure_eq!((a.status(id).await?, b.status(id).await?), (Status::Resolved, Status::Pending));
+    let events: Vec<EvidenceEvent> = b.trail(id).await?.iter().map(|r| r.event).collect();
+    ensure_eq!(events, [EvidenceEvent::Captured]);
+    a.ensure_sound().await?;
+    b.ensure_sound().await
+}
+
+async fn keys_mean_something_within_a_namespace_only(lab: &Lab) -> CaseResult {
+    let [(a, ours), (b, theirs)] = neighbours(lab).await?;
+    let first = a.keep_new(ours.an_op().dedup_key("d").order_key("o").build()).await?;
+    let captured = b.keep(theirs.an_op().dedup_key("d").order_key("o").build()).await?;
+    ensure_eq!(captured.disposition, Disposition::New);
+    ensure_eq!(b.due_ids(10).await?, [captured.id]);
+    ensure_eq!(a.due_ids(10).await?, [first]);
+    Ok(())
+}
+
+async fn claims_and_sweeps_stay_in_their_namespace(lab: &Lab) -> CaseResult {
+    let [(a, ours), (b, _)] = neighbours(lab).await?;
+    let id = a.keep_new(ours.an_op().build()).await?;
+    ensure!(b.due_ids(10).await?.is_empty(), "it claimed its neighbour's entry");
+    b.refusal(id).await?;
+    let claimed = a.claim_one(id).await?;
+    ensure!(b.try_settle(&claimed, crate::drive::succeeded()).await?.is_err(), "it settled it");
+    a.clock.advance(LEASE);
+    b.clock.set(baldur_core::Clock::now(&*a.clock));
+    ensure!(b.lapse(10).await?.lapsed.is_empty(), "it lapsed its neighbour's claim");
+    ensure_eq!(a.lapse(10).await?.lapsed.len(), 1);
+    Ok(())
+}
+
+async fn reads_stay_in_their_namespace(lab: &Lab) -> CaseResult {
+    let [(a, ours), (b, _)] = neighbours(lab).await?;
+    a.keep_all(ours.ops(5)).await?;
+    ensure!(b.walk_ids(&Filter::default()).await?.is_empty(), "it lists its neighbour's entries");
+    ensure_eq!(b.reader.count(Filter::default(), 10).await?, baldur_core::Count::Exactly(0));
+    ensure_eq!(b.reader.facets(FacetScope::default()).await?, Facets::default());
+    ensure!(b.evidence.unsealed(10).await?.is_empty(), "it reads its neighbour's evidence");
+    ensure_eq!(b.evidence.backlog().await?.unsealed, 0);
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The cases, one file for each group. Each name is a fact about every store.
+
+mod admin;
+mod apply;
+mod capture;
+mod capture_refused;
+mod claim;
+mod claim_due;
+mod close;
+mod concurrency;
+mod dedup;
+mod durability;
+mod evidence;
+mod facet;
+mod hostile;
+mod isolation;
+mod lapse;
+mod order;
+mod read_count;
+mod read_list;
+mod redrive;
+mod settle;
+mod settle_stale;
+
+use crate::{case::Case, model};
+
+/// Every case of every group.
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    [
+        capture::CASES,
+        capture_refused::CASES,
+        dedup::CASES,
+        claim::CASES,
+        claim_due::CASES,
+        order::CASES,
+        settle::CASES,
+        settle_stale::CASES,
+        redrive::CASES,
+        lapse::CASES,
+        apply::CASES,
+        read_list::CASES,
+        read_count::CASES,
+        facet::CASES,
+        facet::OVERFLOW_CASES,
+        evidence::CASES,
+        admin::CASES,
+        close::CASES,
+        concurrency::CASES,
+        hostile::CASES,
+        durability::CASES,
+        isolation::CASES,
+        model::CASES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Whether the case compares the store with the model.
+pub(crate) fn needs_model(case: &Case) -> bool {
+    case.name.starts_with("model::")
+}
