@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     CALL_TIMEOUT, CIRCUIT_OPEN, CallFailure, ClassifyFailure, FailedCall, FailureKind, OnPermanent,
     ProtectError, ProtectPolicy, Protected,
-    breaker::SharedBreaker,
+    breaker::{Permit, SharedBreaker},
     capture::{Keeper, UnderWay},
 };
 use crate::{Env, Who, capture::CaptureService};
@@ -190,46 +190,38 @@ impl Protect {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         let policy = &self.inner.policy;
-        let mut failed = match self.try_once(key, 1, &classify, &mut call).await {
-            Ok(value) => return Ok(value),
-            Err(failed) => failed,
-        };
-        for attempt in 2..=policy.tries {
-            if failed.failure.kind != FailureKind::Transient {
-                break;
-            }
-            let delay = policy.backoff.delay(attempt - 2, self.unit());
-            sleep(at_least(delay, failed.failure.retry_after, policy.backoff.cap())).await;
-            match self.try_once(key, attempt, &classify, &mut call).await {
-                Ok(value) => return Ok(value),
+        let mut last = None;
+        let mut attempt = 1;
+        loop {
+            let permit = match self.inner.breaker.admit() {
+                Ok(permit) => permit,
                 // That the breaker is open now says less than why the call failed before.
-                Err(Failed { cause: FailedCall::BreakerOpen { .. }, .. }) => break,
-                Err(again) => failed = again,
+                Err(retry_in) => return Err(last.unwrap_or_else(|| self.rejected(retry_in))),
+            };
+            let made = self.made(permit, &classify, call(key.clone(), attempt)).await;
+            let failed = match made {
+                Ok(value) => return Ok(value),
+                Err(failed) => failed,
+            };
+            if failed.failure.kind != FailureKind::Transient || attempt == policy.tries {
+                return Err(failed);
             }
+            let delay = policy.backoff.delay(attempt - 1, self.unit());
+            sleep(at_least(delay, failed.failure.retry_after, policy.backoff.cap())).await;
+            last = Some(failed);
+            attempt += 1;
         }
-        Err(failed)
     }
 
-    async fn try_once<T, E, C, F, Fut>(
+    /// One try, within its time, with its outcome told to the breaker.
+    async fn made<T, E>(
         &self,
-        key: &IdempotencyKey,
-        attempt: u32,
-        classify: &C,
-        call: &mut F,
-    ) -> Result<T, Failed<E>>
-    where
-        T: Send,
-        E: Send + Sync,
-        C: Fn(&E) -> CallFailure + Send + Sync,
-        F: FnMut(IdempotencyKey, u32) -> Fut + Send,
-        Fut: Future<Output = Result<T, E>> + Send,
-    {
-        let permit = match self.inner.breaker.admit() {
-            Ok(permit) => permit,
-            Err(retry_in) => return Err(self.rejected(retry_in)),
-        };
+        permit: Permit<'_>,
+        classify: &(dyn Fn(&E) -> CallFailure + Send + Sync),
+        call: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, Failed<E>> {
         let limit = self.inner.policy.timeout;
-        match timeout(limit, call(key.clone(), attempt)).await {
+        match timeout(limit, call).await {
             Ok(Ok(value)) => {
                 permit.end(CallOutcome::Success);
                 Ok(value)
