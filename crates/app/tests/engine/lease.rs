@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     faults::Faulty,
-    world::{SECOND, TestHandler, World, op, ops, policy, run, succeeded, sum},
+    world::{SECOND, TestHandler, World, op, ops, policy, run, succeeded, sum, virtual_time},
 };
 
 fn lapse() -> Lapse {
@@ -58,7 +58,7 @@ async fn heartbeats_keep_a_slow_handlers_claim_alive() {
         async move {
             // Twenty leases long, somebody tries to take the claim away.
             for _ in 0..60 {
-                tokio::time::sleep(SECOND).await;
+                virtual_time(SECOND).await;
                 let lapsed = store.lapse(lapse()).await.expect("the store answers");
                 assert!(lapsed.lapsed.is_empty(), "the claim ran out");
             }

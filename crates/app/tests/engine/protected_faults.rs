@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::timeout};
 use crate::{
     faults::{Faults, Faulty},
     protected::{breaker, context, down, guard},
-    world::{SECOND, World},
+    world::{SECOND, World, virtual_time},
 };
 
 fn faulty_guard(world: &World, faults: Faults) -> (Protect, Arc<Faults>) {
@@ -33,8 +33,7 @@ async fn fails(guard: &Protect) -> Protected<CallFailure> {
 }
 
 async fn settled() {
-    // In paused time a pause ends when no task has anything left to do.
-    tokio::time::sleep(SECOND).await;
+    virtual_time(SECOND).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +178,7 @@ async fn captures_in_the_background_are_bounded_in_number() {
         let call = guard.call(context(), endless);
         assert!(timeout(std::time::Duration::from_millis(1), call).await.is_err());
     }
-    tokio::time::sleep(SECOND).await;
+    virtual_time(SECOND).await;
     assert_eq!(made.load(Ordering::SeqCst), 10);
     assert_eq!(store.faults.captures_begun.load(Ordering::SeqCst), 3);
 }

@@ -21,7 +21,7 @@ use baldur_core::{
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{
-    SECOND, TestHandler, World, domain, failed, op, ops, policy, run, succeeded, sum,
+    SECOND, TestHandler, World, domain, failed, op, ops, policy, run, succeeded, sum, virtual_time,
 };
 
 #[test]
@@ -124,7 +124,7 @@ async fn a_long_run_does_not_claim_deferred_entries_in_a_loop() {
     // Each of them ends at another time, and so makes the run look for more.
     let slow = TestHandler::new(|op, _| async move {
         let place = op.entity_refs.len() + usize::from(op.id.as_bytes()[15]);
-        tokio::time::sleep(Duration::from_secs(4) + Duration::from_millis(place as u64)).await;
+        virtual_time(Duration::from_secs(4) + Duration::from_millis(place as u64)).await;
         succeeded()
     });
     registry.register(domain("slow"), Arc::new(slow)).expect("the first handler");
@@ -232,7 +232,7 @@ fn serial_handler() -> (TestHandler, OrderSeen) {
         let count = Arc::clone(running.entry(key).or_default());
         async move {
             assert_eq!(count.fetch_add(1, Ordering::SeqCst), 0, "two of a key at once");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            virtual_time(Duration::from_millis(20)).await;
             count.fetch_sub(1, Ordering::SeqCst);
             succeeded()
         }

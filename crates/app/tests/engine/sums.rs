@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::{
     faults::Faulty,
-    world::{SECOND, TestHandler, World, op, policy, run, succeeded, sum},
+    world::{SECOND, TestHandler, World, op, policy, run, succeeded, sum, virtual_time},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ async fn act(behaviour: Behaviour) -> ReplayOutcome {
         Behaviour::Panic => panic!("as told"),
         Behaviour::Hang => std::future::pending().await,
         Behaviour::Slow(seconds) => {
-            tokio::time::sleep(SECOND * u32::from(seconds)).await;
+            virtual_time(SECOND * u32::from(seconds)).await;
             succeeded()
         }
     }
@@ -115,7 +115,7 @@ proptest! {
                     let cancel = tokio_util::sync::CancellationToken::new();
                     let later = cancel.clone();
                     let canceller = tokio::spawn(async move {
-                        tokio::time::sleep(SECOND * seconds).await;
+                        virtual_time(SECOND * seconds).await;
                         later.cancel();
                     });
                     let report = engine.run(request, None, cancel).await.expect("a good request");

@@ -253,3 +253,8 @@ impl ReplayHandler for TestHandler {
         (self.act)(op.clone(), context).await
     }
 }
+
+/// Lets paused time pass: it takes no real time, and ends when nobody has anything else to do.
+pub(crate) async fn virtual_time(by: Duration) {
+    tokio::time::sleep_until(Instant::now() + by).await;
+}
