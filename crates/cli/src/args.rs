@@ -25,10 +25,10 @@ pub(crate) struct Cli {
 pub(crate) struct Globals {
     /// The store: `sqlite:///absolute/path.db` or `memory:`. Without it, and without `BALDUR__STORE__URL` and a
     /// settings file, an SQLite file in the platform's data directory is used.
-    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// A settings file in TOML.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "BALDUR_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// The deployment whose entries are meant.
     #[arg(long, global = true, value_name = "NAME")]

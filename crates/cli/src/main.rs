@@ -10,6 +10,7 @@ mod entries;
 mod exit;
 mod facets;
 mod lines;
+mod logs;
 mod out;
 mod progress;
 mod replay;
@@ -31,6 +32,9 @@ use crate::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(&cli.globals);
+    if let Err(failure) = logs::start(&out) {
+        return exit::finish(&out, Err(failure));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(run(cli, &out)),

@@ -1,8 +1,8 @@
 //! Progress on standard error, where a person looks at it.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::{out::Output, text};
 
@@ -24,7 +24,7 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_prefix(verb);
         if let Ok(style) =
-            ProgressStyle::with_template("{spinner} {human_pos} {prefix}{msg}  {per_sec}")
+            ProgressStyle::with_template("{spinner} {human_pos} {prefix}{msg}  {rate}")
         {
             bar.set_style(style);
         }
@@ -36,9 +36,9 @@ impl Progress {
     pub(crate) fn expect(&self, total: Option<u64>) {
         let Some(total) = total.filter(|total| *total > 0) else { return };
         self.bar.set_length(total);
-        let template = "{bar:30} {human_pos}/{human_len} {prefix}{msg}  {per_sec}  {eta} left";
+        let template = "{bar:30} {human_pos}/{human_len} {prefix}{msg}  {rate}  {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style.progress_chars("━━─"));
+            self.bar.set_style(style.progress_chars("━━─").with_key("rate", rate));
         }
     }
 
@@ -47,7 +47,7 @@ impl Progress {
         self.bar.inc(done);
         self.failed += failed;
         if failed > 0 {
-            self.bar.set_message(format!(", {} not", text::number(self.failed)));
+            self.bar.set_message(format!(", {} not done", text::number(self.failed)));
         }
     }
 
@@ -66,4 +66,9 @@ impl Progress {
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn rate(state: &ProgressState, f: &mut dyn fmt::Write) {
+    // A terminal that takes no text has bigger troubles than a missing rate.
+    let _ = write!(f, "{:.0}/s", state.per_sec());
 }

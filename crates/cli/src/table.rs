@@ -7,6 +7,9 @@ use comfy_table::{
 
 use crate::{out::Output, text};
 
+/// No column gets less than this, even if lines then don't fit.
+const LEAST_ROOM: usize = 12;
+
 /// A table with these columns, each at least so wide.
 pub(crate) fn table(out: &Output, columns: &[(&str, u16)], header: bool) -> Table {
     let mut table = Table::new();
@@ -30,8 +33,9 @@ pub(crate) fn table(out: &Output, columns: &[(&str, u16)], header: bool) -> Tabl
 
 /// The rendered table, without blanks at the ends of lines, line feed included.
 pub(crate) fn render(table: &mut Table) -> String {
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    let last = table.column_count().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if index == last { 0 } else { 2 }));
     }
     let mut text = String::new();
     for line in table.lines() {
@@ -39,6 +43,29 @@ pub(crate) fn render(table: &mut Table) -> String {
         text.push('\n');
     }
     text
+}
+
+/// How wide the last column may be, so that lines fit the terminal; `otherwise` where there is none.
+pub(crate) fn room_for_last(
+    out: &Output,
+    columns: &[(&str, u16)],
+    rows: &[Vec<String>],
+    otherwise: usize,
+) -> usize {
+    let Some(width) = Table::new().width().filter(|_| out.data().terminal) else {
+        return otherwise;
+    };
+    let taken: usize = columns
+        .iter()
+        .enumerate()
+        .take(columns.len().saturating_sub(1))
+        .map(|(index, (name, least))| {
+            let cells = rows.iter().filter_map(|row| row.get(index));
+            let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            widest.max(usize::from(*least)).max(name.len()) + 2
+        })
+        .sum();
+    usize::from(width).saturating_sub(taken).max(LEAST_ROOM)
 }
 
 /// A cell in colour, where colour is wanted.

@@ -84,26 +84,38 @@ fn table_lines(out: &Output, page: &Page<EntrySummary>, now: Timestamp, header: 
     let columns = [
         ("ID", 36),
         ("STATUS", 15),
-        ("DOMAIN", 10),
-        ("FAILURE", 10),
-        ("DEPENDENCY", 12),
+        ("DOMAIN", 7),
+        ("FAILURE", 7),
+        ("DEPENDENCY", 10),
         ("TRIES", 5),
-        ("AGE", 4),
+        ("AGE", 3),
         ("ERROR", 5),
     ];
+    let rows: Vec<Vec<String>> = page
+        .items
+        .iter()
+        .map(|item| {
+            vec![
+                item.id.to_string(),
+                item.status.to_string(),
+                item.domain.to_string(),
+                text::short(item.failure_type.as_str(), 18),
+                text::short(item.dependency.as_str(), 18),
+                format!("{}/{}", item.retry_count, item.max_retries),
+                text::age(now.since(item.created_at)),
+                error(item),
+            ]
+        })
+        .collect();
+    let room = table::room_for_last(out, &columns, &rows, ERROR_WIDTH);
     let mut table = table::table(out, &columns, header);
-    for item in &page.items {
-        let tries = format!("{}/{}", item.retry_count, item.max_retries);
-        table.add_row([
-            Cell::new(item.id),
-            table::status(out, item.status),
-            Cell::new(&item.domain),
-            Cell::new(text::short(item.failure_type.as_str(), 24)),
-            Cell::new(text::short(item.dependency.as_str(), 24)),
-            Cell::new(tries),
-            Cell::new(text::age(now.since(item.created_at))),
-            table::cell(out, &text::short(&error(item), ERROR_WIDTH), Color::DarkGrey),
-        ]);
+    for (item, row) in page.items.iter().zip(rows) {
+        let last = row.len().saturating_sub(1);
+        table.add_row(row.iter().enumerate().map(|(index, cell)| match index {
+            1 => table::status(out, item.status),
+            index if index == last => table::cell(out, &text::short(cell, room), Color::DarkGrey),
+            _ => Cell::new(cell),
+        }));
     }
     table::render(&mut table)
 }

@@ -18,7 +18,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    args::Globals, exit::Failure, out::Output, progress::Progress, session::Session, text,
+    args::Globals,
+    exit::{Code, Failure},
+    out::Output,
+    progress::Progress,
+    session::Session,
+    text,
 };
 
 pub(crate) use handler::{HandlerArgs, domains_of};
@@ -161,8 +166,11 @@ async fn watch(
         both = async { tokio::join!(running, show) } => both,
         never = interrupt => match never {},
     };
-    if let Some(failure) = reader_gone {
-        return Err(failure);
+    match reader_gone {
+        // Who can't hear the results has not been served.
+        Some(Failure::ReaderGone) => return Err(Failure::Silent(Code::Failure)),
+        Some(failure) => return Err(failure),
+        None => {}
     }
     report.map_err(|error| summary::not_run(&error))
 }

@@ -101,13 +101,10 @@ fn sentence(report: &ReplayReport) -> String {
     .collect();
     let did = if report.dry_run { "would replay" } else { "replayed" };
     let what = text::entries(report.claimed);
-    let took = humantime::format_duration(std::time::Duration::from_millis(
-        u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX),
-    ));
     if parts.is_empty() {
         return "nothing was due".to_owned();
     }
-    format!("{did} {what} in {took}: {}", parts.join(", "))
+    format!("{did} {what} in {:.1} s: {}", report.elapsed.as_secs_f64(), parts.join(", "))
 }
 
 /// Success, or why not.
