@@ -26,7 +26,6 @@
 //! | `memory` (default) | stores at `memory:`, which end with the process |
 //! | `http-target` (default) | replay to HTTP endpoints, by settings |
 
-#[cfg(feature = "http-target")]
 mod handlers;
 mod open;
 mod policies;

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use baldur_app::{
     Env,
     capture::CaptureService,
@@ -121,16 +122,30 @@ struct Stores {
     claims: Arc<dyn ClaimStore>,
     evidence: Arc<dyn EvidenceLog>,
     admin: Arc<dyn StoreAdmin>,
-    closer: Closer,
+    closer: Arc<dyn Close>,
 }
 
 /// What closes the store.
-#[derive(Clone)]
-enum Closer {
-    #[cfg(feature = "memory")]
-    Memory(baldur_memory::MemoryStore),
-    #[cfg(feature = "sqlite")]
-    Sqlite(baldur_sqlite::SqliteStore),
+#[async_trait]
+trait Close: Send + Sync {
+    /// Finishes accepted writes and refuses later ones. May be called again.
+    async fn close(&self);
+}
+
+#[cfg(feature = "memory")]
+#[async_trait]
+impl Close for baldur_memory::MemoryStore {
+    async fn close(&self) {
+        Self::close(self).await;
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[async_trait]
+impl Close for baldur_sqlite::SqliteStore {
+    async fn close(&self) {
+        Self::close(self).await;
+    }
 }
 
 impl Baldur {
@@ -202,14 +217,7 @@ impl Baldur {
     ///
     /// When closing takes longer than `timeout`.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownTimeout> {
-        let closing = async {
-            match &self.inner.stores.closer {
-                #[cfg(feature = "memory")]
-                Closer::Memory(store) => store.close().await,
-                #[cfg(feature = "sqlite")]
-                Closer::Sqlite(store) => store.close().await,
-            }
-        };
+        let closing = self.inner.stores.closer.close();
         tokio::time::timeout(timeout, closing).await.map_err(|_| ShutdownTimeout(timeout))
     }
 }
@@ -301,20 +309,20 @@ fn registry(
     }
     for (domain, handler) in &settings.handlers {
         let domain = Domain::parse(domain).map_err(OpenError::Domain)?;
-        #[cfg(feature = "http-target")]
-        registry.register(
-            domain.clone(),
-            crate::handlers::http(&domain, handler, Arc::clone(clock))?,
-        )?;
-        #[cfg(not(feature = "http-target"))]
-        {
-            let _ = (domain, handler, clock);
-            return Err(OpenError::NoHttpTarget);
-        }
+        let target = crate::handlers::target(&domain, handler, Arc::clone(clock))?;
+        registry.register(domain, target)?;
     }
     Ok(registry)
 }
 
+#[cfg_attr(
+    not(any(feature = "memory", feature = "sqlite")),
+    expect(unused_variables, reason = "a build without stores opens none")
+)]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(clippy::unused_async, reason = "stores that open at once don't wait")
+)]
 async fn stores(
     settings: &StoreSettings,
     namespace: &Namespace,
@@ -332,7 +340,7 @@ async fn stores(
         #[cfg(feature = "memory")]
         "memory" if rest.is_empty() && url.ends_with(':') => {
             let store = baldur_memory::MemoryStore::new(namespace.clone(), clock);
-            Ok(Stores::of(&store.clone(), Closer::Memory(store)))
+            Ok(Stores::of(store))
         }
         #[cfg(feature = "memory")]
         "memory" => Err(OpenError::Url("the memory store is written `memory:`, and nothing else")),
@@ -344,7 +352,7 @@ async fn stores(
             config.queue = settings.queue;
             config.max_rows_per_commit = settings.max_rows_per_commit;
             let store = baldur_sqlite::SqliteStore::open(config, clock).await?;
-            Ok(Stores::of(&store.clone(), Closer::Sqlite(store)))
+            Ok(Stores::of(store))
         }
         _ => Err(OpenError::NotBuilt(scheme.name, scheme.feature)),
     }
@@ -364,10 +372,11 @@ fn path(rest: &str) -> Result<std::path::PathBuf, OpenError> {
     Ok(std::path::PathBuf::from(path))
 }
 
+#[cfg(any(feature = "memory", feature = "sqlite"))]
 impl Stores {
-    fn of<S>(store: &S, closer: Closer) -> Self
+    fn of<S>(store: S) -> Self
     where
-        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin + Clone,
+        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin + Close + Clone,
     {
         Self {
             capture: Arc::new(store.clone()),
@@ -375,7 +384,7 @@ impl Stores {
             claims: Arc::new(store.clone()),
             evidence: Arc::new(store.clone()),
             admin: Arc::new(store.clone()),
-            closer,
+            closer: Arc::new(store),
         }
     }
 }

@@ -1,13 +1,8 @@
 //! Opening and closing what the settings name.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use async_trait::async_trait;
-use baldur_core::{
-    BackendKind, FailedOp, NewFailedOp, Status,
-    name::Domain,
-    port::{CaptureError, Gate, ReplayContext, ReplayHandler, ReplayOutcome},
-};
+use baldur_core::{BackendKind, NewFailedOp, port::CaptureError};
 
 use crate::{Baldur, CaptureFailure, OpenError, SCHEMES, Settings, Who};
 
@@ -112,36 +107,51 @@ async fn handlers_of_the_settings_are_checked() {
     }
 }
 
-#[derive(Debug)]
-struct Works;
-
-#[async_trait]
-impl ReplayHandler for Works {
-    async fn can_replay(&self, _op: &FailedOp) -> Gate {
-        Gate::Open
-    }
-
-    async fn replay(&self, _op: &FailedOp, _context: ReplayContext) -> ReplayOutcome {
-        ReplayOutcome::Succeeded { note: "done".to_owned() }
-    }
-}
-
 #[cfg(feature = "memory")]
-#[tokio::test]
-async fn a_host_brings_its_own_handler() {
-    let domain = Domain::parse("payment").expect("a domain");
-    let baldur = Baldur::builder(Settings::at("memory:"))
-        .handler(domain.clone(), Arc::new(Works))
-        .open()
-        .await
-        .expect("opened");
-    let op = NewFailedOp::new("payment", "TIMEOUT");
-    let id = baldur.capture().capture(op, &Who::system()).await.expect("kept").id;
-    let result = baldur.replay().retry(id, false, &Who::system()).await.expect("replayed");
-    assert_eq!(result.status, Some(Status::Resolved));
+mod host {
+    //! What hosts bring.
 
-    let twice = Baldur::builder(Settings::at("memory:"))
-        .handler(domain.clone(), Arc::new(Works))
-        .handler(domain, Arc::new(Works));
-    assert!(matches!(twice.open().await, Err(OpenError::Handler(_))));
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use baldur_core::{
+        FailedOp, NewFailedOp, Status,
+        name::Domain,
+        port::{Gate, ReplayContext, ReplayHandler, ReplayOutcome},
+    };
+
+    use crate::{Baldur, OpenError, Settings, Who};
+
+    #[derive(Debug)]
+    struct Works;
+
+    #[async_trait]
+    impl ReplayHandler for Works {
+        async fn can_replay(&self, _op: &FailedOp) -> Gate {
+            Gate::Open
+        }
+
+        async fn replay(&self, _op: &FailedOp, _context: ReplayContext) -> ReplayOutcome {
+            ReplayOutcome::Succeeded { note: "done".to_owned() }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_brings_its_own_handler() {
+        let domain = Domain::parse("payment").expect("a domain");
+        let baldur = Baldur::builder(Settings::at("memory:"))
+            .handler(domain.clone(), Arc::new(Works))
+            .open()
+            .await
+            .expect("opened");
+        let op = NewFailedOp::new("payment", "TIMEOUT");
+        let id = baldur.capture().capture(op, &Who::system()).await.expect("kept").id;
+        let result = baldur.replay().retry(id, false, &Who::system()).await.expect("replayed");
+        assert_eq!(result.status, Some(Status::Resolved));
+
+        let twice = Baldur::builder(Settings::at("memory:"))
+            .handler(domain.clone(), Arc::new(Works))
+            .handler(domain, Arc::new(Works));
+        assert!(matches!(twice.open().await, Err(OpenError::Handler(_))));
+    }
 }
