@@ -46,6 +46,11 @@ impl Env {
     }
 }
 
+/// Random bytes as a number in `[0, 1)`, for jitter.
+pub(crate) fn unit([a, b, c, d, ..]: [u8; 8]) -> f64 {
+    f64::from(u32::from_le_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
+}
+
 /// Who acts, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {

@@ -3,8 +3,12 @@
 pub mod capture;
 pub mod entries;
 pub mod env;
+pub mod protect;
+mod range;
 pub mod replay;
 
 pub use capture::{CaptureFailure, CapturePolicy, CaptureService, Oversize, Refusal};
 pub use entries::EntryService;
 pub use env::{Env, OsIdGen, Who};
+pub use protect::{CallContext, Protect, ProtectPolicy, Protected};
+pub use replay::{HandlerRegistry, ReplayEngine, ReplayPolicy, ReplayReport, ReplayRequest};

@@ -36,7 +36,7 @@ mod tests;
 
 pub use baldur_app::{
     CaptureFailure, CapturePolicy, CaptureService, EntryService, Env, OsIdGen, Oversize, Refusal,
-    Who, replay,
+    Who, protect, replay,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,

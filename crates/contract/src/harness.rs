@@ -74,7 +74,7 @@ impl Harness {
             fresh: factory(fresh),
             model: None,
             claim_race_entries: 2_000,
-            model_histories: 32,
+            model_histories: 48,
             seed: 0xba1d_0000,
         };
         Self { adapter, lab, exceptions: Vec::new(), deadline: Duration::from_mins(1) }

@@ -107,6 +107,8 @@ impl StoreUnderTest {
         self.close().await;
         let mut reopened = reopen().await;
         reopened.guards.extend(self.guards.iter().cloned());
+        // What opens the data once opens it again.
+        reopened.reopen.get_or_insert_with(|| Arc::clone(reopen));
         Some(reopened)
     }
 

@@ -154,3 +154,66 @@ fn entry_bytes(op: &FailedOp) -> usize {
 fn check_text(text: &str) -> Result<(), String> {
     if text.contains('\0') { Err("a text has a NUL character".to_owned()) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ClaimToken, EntryId, Evidence, ResolutionType, Timestamp,
+        command::ClaimTerms,
+        name::{Domain, WorkerName},
+    };
+
+    fn claim(select: ClaimSelect) -> ClaimBatch {
+        let holder = WorkerName::parse("worker").expect("a name");
+        let evidence = Evidence::system(Timestamp::UNIX_EPOCH);
+        let lease = std::time::Duration::from_secs(1);
+        ClaimBatch { select, terms: ClaimTerms { holder, lease, force: false, evidence } }
+    }
+
+    fn settle(outcome: SettleOutcome) -> Settle {
+        Settle {
+            id: EntryId::from_bytes([1; 16]),
+            token: ClaimToken(1),
+            outcome,
+            trigger: ResolutionType::ManualRetry,
+            evidence: Evidence::system(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    #[test]
+    fn a_claim_asks_for_one_to_a_thousand_entries() {
+        let due = |limit| {
+            let domains = vec![Domain::parse("payment").expect("a domain")];
+            claim(ClaimSelect::Due { domains, dependency: None, limit })
+        };
+        let ids = |count| claim(ClaimSelect::Ids(vec![EntryId::from_bytes([1; 16]); count]));
+        for good in [1, MAX_CLAIM] {
+            assert_eq!((due(good).check(), ids(good).check()), (Ok(()), Ok(())), "{good}");
+        }
+        for bad in [0, MAX_CLAIM + 1] {
+            assert!(due(bad).check().is_err() && ids(bad).check().is_err(), "{bad}");
+        }
+        assert_eq!(due(0).check(), Err("a claim asks for 1 to 1000 entries, not 0".to_owned()));
+    }
+
+    #[test]
+    fn a_nul_character_is_refused_in_every_text_of_a_command() {
+        let nul = || "a\0b".to_owned();
+        for outcome in [
+            SettleOutcome::Succeeded { note: nul() },
+            SettleOutcome::AlreadyDone { note: nul() },
+            SettleOutcome::Failed { error: nul(), retry_in: std::time::Duration::ZERO },
+            SettleOutcome::Permanent { error: nul() },
+            SettleOutcome::Deferred { reason: nul(), delay: std::time::Duration::ZERO },
+        ] {
+            assert!(settle(outcome.clone()).check().is_err(), "{outcome:?}");
+        }
+        assert_eq!(settle(SettleOutcome::Released).check(), Ok(()));
+        for action in [Action::Resolve { note: nul() }, Action::Reject { note: nul() }] {
+            let evidence = Evidence::system(Timestamp::UNIX_EPOCH);
+            let act = Act { id: EntryId::from_bytes([1; 16]), action, evidence };
+            assert!(act.check().is_err());
+        }
+    }
+}

@@ -2,6 +2,16 @@
 //!
 //! It keeps everything in one table behind one lock, decides nothing itself (that is
 //! [`baldur_core::decide`]), and forgets everything when the process ends.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use baldur_core::{SystemClock, name::Namespace};
+//! use baldur_memory::MemoryStore;
+//!
+//! let store = MemoryStore::new(Namespace::default_namespace(), Arc::new(SystemClock));
+//! assert_eq!(store.namespace().as_str(), "default");
+//! ```
 
 mod admin;
 mod capture;

@@ -179,6 +179,9 @@ impl Table {
         if facets != self.facets {
             problems.push("a counter does not agree with the entries".to_owned());
         }
+        if self.merged.values().any(|merged| !self.rows.contains_key(&merged.into)) {
+            problems.push("a merged capture points to no entry".to_owned());
+        }
         if self.rows.values().map(|row| row.evidence.len() as u64).sum::<u64>()
             != self.evidence_total
         {
@@ -192,4 +195,77 @@ fn row_problem(row: &Row) -> Option<String> {
     let counted = (1..).zip(&row.evidence).all(|(n, record)| record.counter == n);
     let complete = row.op.state.evidence_count == row.evidence.len() as u64;
     (!counted || !complete).then(|| format!("entry {} misses evidence", row.op.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use baldur_contract::{Captures, ManualClock, StoreUnderTest};
+    use baldur_core::{Clock as _, decide, name::Namespace};
+
+    use super::*;
+    use crate::MemoryStore;
+
+    /// A table with two entries of one order key.
+    fn table() -> (Table, EntryId) {
+        let clock = Arc::new(ManualClock::default());
+        let namespace = Namespace::default_namespace();
+        let store = MemoryStore::new(namespace.clone(), Arc::<ManualClock>::clone(&clock));
+        let close = |store: MemoryStore| async move { store.close().await };
+        let store = StoreUnderTest::new(store, namespace, Arc::clone(&clock), close);
+        let captures = Captures::new(&store, 1);
+        let mut table = Table::default();
+        let mut last = EntryId::from_bytes([0; 16]);
+        for _ in 0..2 {
+            let (op, record) = decide::keep(captures.an_op().order_key("o").build(), clock.now());
+            last = op.id;
+            table.insert(op, vec![record]);
+        }
+        (table, last)
+    }
+
+    fn problems(spoil: impl FnOnce(&mut Table, EntryId)) -> Vec<String> {
+        let (mut table, id) = table();
+        spoil(&mut table, id);
+        table.problems()
+    }
+
+    #[test]
+    fn a_sound_table_has_no_problems() {
+        assert_eq!(problems(|_, _| {}), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_state_changed_behind_the_indexes_is_found() {
+        let found = problems(|table, id| {
+            let row = table.rows.get_mut(&id).expect("it was inserted");
+            row.op.state.status = Status::Resolved;
+        });
+        assert_eq!(
+            found,
+            [
+                "an index does not agree with the entries",
+                "a counter does not agree with the entries"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lost_record_of_evidence_is_found() {
+        let found = problems(|table, id| {
+            table.rows.get_mut(&id).expect("it was inserted").evidence.clear();
+        });
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].ends_with("misses evidence"), "{found:?}");
+    }
+
+    #[test]
+    fn a_merged_capture_without_its_entry_is_found() {
+        let found = problems(|table, id| {
+            let into = EntryId::from_bytes([9; 16]);
+            table.remember_merged(id, Merged { into, occurrence: 2 });
+        });
+        assert_eq!(found, ["a merged capture points to no entry"]);
+    }
 }

@@ -99,13 +99,14 @@ CREATE TABLE payloads (
 ) STRICT;
 
 -- Search by label. `entries.labels` is the truth; this is its index.
+-- `seq` is no declared reference here and in merged_ids: SQLite would scan these tables for each entry that goes.
 CREATE TABLE labels (
     ns         INTEGER NOT NULL,
     name       TEXT    NOT NULL,
     value      TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     id         BLOB    NOT NULL,
-    seq        INTEGER NOT NULL REFERENCES entries,
+    seq        INTEGER NOT NULL,
     PRIMARY KEY (ns, name, value, created_at, id)
 ) STRICT, WITHOUT ROWID;
 
@@ -113,7 +114,7 @@ CREATE TABLE labels (
 CREATE TABLE merged_ids (
     ns         INTEGER NOT NULL,
     id         BLOB    NOT NULL CHECK (length(id) = 16),
-    seq        INTEGER NOT NULL REFERENCES entries,
+    seq        INTEGER NOT NULL,
     occurrence INTEGER NOT NULL,
     PRIMARY KEY (ns, id)
 ) STRICT, WITHOUT ROWID;
@@ -168,7 +169,7 @@ CREATE INDEX entries_due ON entries (ns, domain, next_attempt_at, created_at, id
 CREATE INDEX entries_due_dependency ON entries (ns, domain, dependency, next_attempt_at, created_at, id)
     WHERE status = 'pending' AND order_head = 1 AND not_replayable IS NULL;
 -- Running claims by the time that they run out.
-CREATE INDEX entries_lease ON entries (ns, hold_expires_at, id) WHERE status = 'replaying';
+CREATE INDEX entries_lease ON entries (ns, hold_expires_at, created_at, id) WHERE status = 'replaying';
 -- Waiting entries by the time that they expire.
 CREATE INDEX entries_expiry ON entries (ns, expires_at)
     WHERE expires_at IS NOT NULL AND status IN ('pending', 'requires_review');

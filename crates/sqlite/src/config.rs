@@ -24,7 +24,13 @@ pub struct SqliteConfig {
     /// After how many rows a commit takes no further writes along, 1 to 100 000; default 512. One
     /// write is never split, so a single larger batch makes a larger commit.
     pub max_rows_per_commit: usize,
+    /// The largest size of the database file in bytes, at least 1 MiB; writes beyond it fail with `Full`, as on a full
+    /// disk. As large as the disk allows when absent.
+    pub max_bytes: Option<u64>,
 }
+
+/// The smallest limit on the size of the file: the schema alone needs a fifth of it.
+const LEAST_MAX_BYTES: u64 = 1 << 20;
 
 impl SqliteConfig {
     /// The defaults for a file and a namespace.
@@ -36,13 +42,21 @@ impl SqliteConfig {
             max_readers: 4,
             queue: 1024,
             max_rows_per_commit: 512,
+            max_bytes: None,
         }
     }
 
     /// Checks the ranges.
     pub(crate) fn validate(&self) -> Result<(), BackendError> {
-        let Self { path, namespace: _, busy_timeout, max_readers, queue, max_rows_per_commit } =
-            self;
+        let Self {
+            path,
+            namespace: _,
+            busy_timeout,
+            max_readers,
+            queue,
+            max_rows_per_commit,
+            max_bytes,
+        } = self;
         let problem = if path.as_os_str().is_empty() {
             "the path of the database is empty"
         } else if !(Duration::from_millis(1)..=Duration::from_mins(10)).contains(busy_timeout) {
@@ -53,6 +67,8 @@ impl SqliteConfig {
             "`queue` must be 1 to 65536"
         } else if !(1..=100_000).contains(max_rows_per_commit) {
             "`max_rows_per_commit` must be 1 to 100000"
+        } else if max_bytes.is_some_and(|bytes| bytes < LEAST_MAX_BYTES) {
+            "`max_bytes` must be 1 MiB or more"
         } else {
             return Ok(());
         };
@@ -74,6 +90,7 @@ mod tests {
             SqliteConfig { max_readers: 0, ..good() },
             SqliteConfig { queue: 0, ..good() },
             SqliteConfig { max_rows_per_commit: 0, ..good() },
+            SqliteConfig { max_bytes: Some(4096), ..good() },
         ];
         for config in bad {
             let error = config.validate().expect_err("out of range");

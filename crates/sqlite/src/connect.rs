@@ -26,11 +26,17 @@ fn common(config: &SqliteConfig) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// The size of a page, SQLite's default. It is fixed when a file is made.
+const PAGE: u64 = 4096;
+
 fn writing(config: &SqliteConfig) -> SqliteConnectOptions {
+    // SQLite takes its largest number of pages for no limit.
+    let pages = config.max_bytes.map_or(4_294_967_294, |bytes| bytes / PAGE);
     common(config)
         .thread_name(|_| "baldur-sqlite-writer".to_owned())
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .pragma("max_page_count", pages.to_string())
         .pragma("cache_size", "-32000")
         // 16 MiB of log between checkpoints: fewer of them, and a recovery still takes a fraction of a second.
         .pragma("wal_autocheckpoint", "4000")

@@ -60,6 +60,25 @@ pub(super) fn short_text(
 
 /// The normal form of a name without its secrets; the fallback where normalising would make up a secret.
 fn normalized(raw: &str, rules: &RedactionRules, normalize: impl Fn(&str) -> String) -> String {
-    let name = normalize(&redact_text(raw, rules));
-    if scrub::has_secret(&name, rules) { normalize("") } else { name }
+    let redacted = redact_text(raw, rules);
+    let name = normalize(&redacted);
+    // What redaction left as it is has no secret; only a changed name may have got one.
+    if name != redacted && scrub::has_secret(&name, rules) { normalize("") } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_normalising_would_uncover_is_not_kept() {
+        let rules = RedactionRules::default();
+        let mut notes = Notes::new(&rules);
+        // Too many digits for a card, until the name is cut to its length.
+        let raw = format!("{} 411111111111111199999", "a".repeat(111));
+        assert!(!scrub::has_secret(&raw, &rules));
+        assert_eq!(failure_type(&raw, &mut notes, &rules).as_str(), "unknown");
+        let service = service("original_dependency", "PASSWORD=Hunter2", &mut notes, &rules);
+        assert_eq!(service.as_str(), "password____redacted___");
+    }
 }

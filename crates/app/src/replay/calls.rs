@@ -98,7 +98,7 @@ fn paired<I, T>(
     items.into_iter().zip(answers.into_iter().chain(missing)).collect()
 }
 
-fn no_answer(operation: &'static str) -> ClaimError {
+pub(super) fn no_answer(operation: &'static str) -> ClaimError {
     BackendError::new("store", operation, BackendKind::Timeout).retryable().into()
 }
 

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     HandlerRegistry, ItemResult, MAX_CONCURRENCY, MAX_IDS, ReplayError, ReplayEvent, ReplayPolicy,
     ReplayReport, ReplayRequest, ReplaySelect, attempt::Texts, dry::DryRun, listener::Listener,
-    policy::within, run::Run, selection::Selection,
+    run::Run, selection::Selection,
 };
-use crate::{Env, Who};
+use crate::{Env, Who, range::within};
 
 /// Replays failed operations: claims them, asks their handlers, and settles what came of it. Cheap to clone.
 #[derive(Clone)]
@@ -141,7 +141,7 @@ impl ReplayEngine {
     ) -> Result<(ReplayReport, Option<ClaimError>), ReplayError> {
         let parts = &self.parts;
         let concurrency = request.concurrency.unwrap_or(parts.policy.concurrency);
-        within("concurrency", concurrency, 1..=MAX_CONCURRENCY)?;
+        within("concurrency", concurrency, 1..=MAX_CONCURRENCY).map_err(ReplayError::Invalid)?;
         let rate = request.rate.or(parts.policy.rate);
         let bucket = rate.map(super::RateLimit::bucket).transpose()?;
         let listener = Listener::new(events, request.dry_run);
@@ -222,5 +222,5 @@ impl Parts {
 }
 
 fn check_ids(ids: &[EntryId]) -> Result<(), ReplayError> {
-    within("number of ids", ids.len(), 0..=MAX_IDS)
+    within("number of ids", ids.len(), 0..=MAX_IDS).map_err(ReplayError::Invalid)
 }

@@ -1,10 +1,11 @@
 //! How replays are paced, bounded and retried.
 
-use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
 use baldur_core::policy::{BackoffPolicy, RateError, TokenBucket};
 
 use super::ReplayError;
+use crate::range::within;
 
 /// The most handlers that one run may have at work at once.
 pub const MAX_CONCURRENCY: usize = 256;
@@ -72,6 +73,11 @@ impl ReplayPolicy {
     ///
     /// Names the first value that does not.
     pub fn check(&self) -> Result<(), ReplayError> {
+        self.check_ranges().map_err(ReplayError::Invalid)?;
+        self.rate.map_or(Ok(()), |rate| rate.bucket().map(|_| ()))
+    }
+
+    fn check_ranges(&self) -> Result<(), String> {
         const MONTH: Duration = Duration::from_hours(30 * 24);
         const HOUR: Duration = Duration::from_hours(1);
         within("lease", self.lease, Duration::from_secs(1)..=HOUR)?;
@@ -84,21 +90,8 @@ impl ReplayPolicy {
         let store_timeout = Duration::from_millis(10)..=Duration::from_mins(5);
         within("store timeout", self.store_timeout, store_timeout)?;
         within("store patience", self.store_patience, Duration::ZERO..=HOUR)?;
-        within("size of a note", self.max_note_bytes, 64..=64 * 1024)?;
-        self.rate.map_or(Ok(()), |rate| rate.bucket().map(|_| ()))
+        within("size of a note", self.max_note_bytes, 64..=64 * 1024)
     }
-}
-
-pub(super) fn within<T: PartialOrd + Copy + std::fmt::Debug>(
-    what: &str,
-    value: T,
-    range: RangeInclusive<T>,
-) -> Result<(), ReplayError> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let (least, most) = range.into_inner();
-    Err(ReplayError::Invalid(format!("{what} is {value:?}; {least:?} to {most:?} is allowed")))
 }
 
 /// How fast entries are taken up.

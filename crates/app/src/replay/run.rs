@@ -23,10 +23,10 @@ use super::{
     engine::Parts,
     listener::{Listener, attempt_number},
     selection::Selection,
-    settle::{Landed, unit},
+    settle::Landed,
     work::{Leases, Work},
 };
-use crate::Who;
+use crate::{Who, env::unit};
 
 /// Waits shorter than this are not told.
 const TOLD_WAIT: Duration = Duration::from_secs(1);
@@ -114,7 +114,13 @@ impl Run {
             tokio::select! {
                 biased;
                 () = cancel.cancelled(), if self.grace_until.is_none() => self.cancel(),
-                answer = self.store.next() => self.take_in(answer),
+                answer = self.store.next() => {
+                    // A run that was cancelled while it claimed begins nothing of what it got.
+                    if cancel.is_cancelled() && self.grace_until.is_none() {
+                        self.cancel();
+                    }
+                    self.take_in(answer);
+                }
                 ended = self.work.next_ended() => self.ended(ended),
                 () = sleep_or_never(wake) => {}
             }

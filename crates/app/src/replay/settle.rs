@@ -98,8 +98,3 @@ pub(super) fn says_down(outcome: &ReplayOutcome) -> bool {
         | ReplayOutcome::Permanent { .. } => false,
     }
 }
-
-/// Random bits as a number in `[0, 1)`.
-pub(super) fn unit([a, b, c, d, ..]: [u8; 8]) -> f64 {
-    f64::from(u32::from_le_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
-}

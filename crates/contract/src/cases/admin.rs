@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baldur_core::{
-    Status,
+    EntryId, Status,
     command::Action,
     port::{AdminError, CheckDepth, Disposition, ExportedEntry, Imported},
     wire,
@@ -26,6 +26,9 @@ cases!(
         a_check_changes_nothing,
         exported_entries_are_imported_to_the_letter,
         importing_twice_changes_nothing,
+        an_entry_twice_in_one_batch_is_imported_once,
+        an_id_that_merged_here_is_left_alone,
+        imported_entries_with_one_dedup_key_stay_apart,
         a_bad_entry_is_refused_alone,
         an_imported_claim_runs_out_as_it_would_have,
         imported_entries_are_claimed_in_their_turn,
@@ -139,6 +142,48 @@ async fn importing_twice_changes_nothing(lab: &Lab) -> CaseResult {
     to.ensure_sound().await
 }
 
+async fn an_entry_twice_in_one_batch_is_imported_once(lab: &Lab) -> CaseResult {
+    let (from, captures) = lab.store().await;
+    from.keep_new(captures.an_op().build()).await?;
+    let exported = from.export().await?;
+    let (to, _) = lab.store().await;
+    let twice = [exported.clone(), exported.clone()].concat();
+    let answers = to.admin.import_batch(twice).await;
+    ensure_matches!(answers.as_slice(), [Ok(Imported::New), Ok(Imported::Present)]);
+    ensure_eq!(to.export().await?, exported);
+    to.ensure_sound().await
+}
+
+async fn an_id_that_merged_here_is_left_alone(lab: &Lab) -> CaseResult {
+    let (from, captures) = lab.store().await;
+    let id = from.keep_new(captures.an_op().build()).await?;
+    let (to, others) = lab.store().await;
+    let first = to.keep_new(others.an_op().id(EntryId::from_bytes([1; 16])).dedup_key("d").build());
+    let first = first.await?;
+    to.keep(others.an_op().id(id).dedup_key("d").build()).await?;
+    let before = to.export().await?;
+    let answer = only(to.admin.import_batch(from.export().await?).await)??;
+    ensure_eq!(answer, Imported::Present);
+    ensure_eq!(to.export().await?, before);
+    let again = to.keep(others.an_op().id(id).build()).await?;
+    ensure_eq!((again.id, again.occurrence), (first, 2));
+    Ok(())
+}
+
+async fn imported_entries_with_one_dedup_key_stay_apart(lab: &Lab) -> CaseResult {
+    let (from, captures) = lab.store().await;
+    let older = from.keep_new(captures.an_op().dedup_key("d").build()).await?;
+    let (to, others) = lab.store().await;
+    to.clock.advance(Duration::from_secs(1));
+    let newer = others.an_op().id(EntryId::from_bytes([1; 16])).dedup_key("d").build();
+    let newer = to.keep_new(newer).await?;
+    ensure_eq!(only(to.admin.import_batch(from.export().await?).await)??, Imported::New);
+    let merged = to.keep(others.an_op().dedup_key("d").build()).await?;
+    ensure_eq!((merged.id, merged.occurrence), (older, 2));
+    ensure_eq!(to.op(newer).await?.state.occurrences, 1);
+    to.ensure_sound().await
+}
+
 /// Makes an entry one that can't be imported.
 type Spoil = fn(&mut ExportedEntry);
 
@@ -164,7 +209,7 @@ async fn a_bad_entry_is_refused_alone(lab: &Lab) -> CaseResult {
         }),
         ("records out of order", |entry| entry.evidence.reverse()),
         ("evidence of another entry", |entry| {
-            entry.evidence[1].entry = baldur_core::EntryId::from_bytes([7; 16]);
+            entry.evidence[1].entry = EntryId::from_bytes([7; 16]);
         }),
         ("replaying without a claim", |entry| entry.op.state.status = Status::Replaying),
         ("a NUL in a text", |entry| entry.op.error_code = String::from("\0")),

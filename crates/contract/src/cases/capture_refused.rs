@@ -10,7 +10,7 @@ use baldur_core::{
 };
 
 use crate::{
-    build::{Captures, parsed},
+    build::{Captures, OpBuilder, parsed},
     case::{CaseResult, cases, ensure, ensure_eq, ensure_matches},
     drive::only,
     harness::Lab,
@@ -46,9 +46,7 @@ fn labelled(captures: &Captures, labels: usize) -> Capture {
 
 async fn a_bad_capture_fails_alone(lab: &Lab) -> CaseResult {
     let (store, captures) = lab.store().await;
-    let good = captures.ops(3);
-    let [a, b, c]: [Capture; 3] =
-        good.try_into().unwrap_or_else(|_| unreachable!("three were asked for"));
+    let [a, b, c] = [captures.an_op(), captures.an_op(), captures.an_op()].map(OpBuilder::build);
     let ids = [a.op.id, b.op.id, c.op.id];
     let batch = vec![a, labelled(&captures, 17), b, labelled(&captures, 18), c];
     let answers = store.capture.capture_batch(batch).await;

@@ -209,18 +209,18 @@ fn a_step() -> impl Strategy<Value = Step> {
     let due = (
         domains,
         option::weighted(0.3, select(&DEPENDENCIES[..])),
-        0_usize..4,
-        0_u64..12,
+        0_usize..6,
+        0_u64..8,
         any::<bool>(),
     );
-    let by_id = (vec(slot(), 0..4), 0_u64..12, any::<bool>());
+    let by_id = (vec(slot(), 0..4), 0_u64..8, any::<bool>());
     prop_oneof![
         6 => vec(kept(), 1..4).prop_map(Step::Capture),
         4 => due.prop_map(|(domains, dependency, limit, lease, force)| Step::ClaimDue { domains, dependency, limit, lease, force }),
         4 => by_id.prop_map(|(slots, lease, force)| Step::ClaimIds { slots, lease, force }),
         6 => vec((slot(), shown(), outcome()), 1..4).prop_map(Step::Settle),
         1 => (vec((slot(), shown()), 1..3), 0_u64..20).prop_map(|(slots, lease)| Step::Extend { slots, lease }),
-        2 => (0_usize..4).prop_map(|limit| Step::Lapse { limit }),
+        4 => (0_usize..5).prop_map(|limit| Step::Lapse { limit }),
         4 => vec((slot(), action()), 1..3).prop_map(Step::Act),
         3 => (0_u64..12).prop_map(Step::Advance),
         1 => (1_u64..20).prop_map(Step::JumpBack),

@@ -23,7 +23,8 @@ pub trait StoreAdmin: fmt::Debug + Send + Sync + 'static {
 
     /// Keeps entries as another store exported them, with their state and evidence. Each is answered by itself.
     ///
-    /// An id that is there already is left as it is. A claim that was running when the entry was exported runs out
+    /// An id that is there already, also as that of a merged capture, is left as it is. Entries keep apart what
+    /// was apart: two live ones with the same dedup key don't merge. A claim that was running when the entry was exported runs out
     /// here as it would have there.
     ///
     /// # Errors

@@ -199,6 +199,18 @@ fn a_store_that_sweeps_without_bound_is_noticed() {
 }
 
 #[test]
+fn a_store_that_sweeps_in_the_wrong_order_is_noticed() {
+    noticed_by(
+        Fault::SweepsInOrderOfIds,
+        &[
+            "lapse::claims_end_in_the_order_in_which_they_ran_out",
+            "lapse::claims_that_ran_out_at_once_end_by_position",
+            MODEL,
+        ],
+    );
+}
+
+#[test]
 fn a_store_that_shows_an_outage_as_nothing_is_noticed() {
     noticed_by(Fault::ShowsAnOutageAsNothing, &["close::every_call_after_close_fails"]);
 }

@@ -37,6 +37,7 @@ pub(crate) enum Fault {
     AnswersWithoutKeeping,
     ClaimsTwice,
     SweepsWithoutBound,
+    SweepsInOrderOfIds,
     ShowsAnOutageAsNothing,
 }
 
@@ -223,7 +224,11 @@ impl ClaimStore for Twin {
 
     async fn lapse(&self, lapse: Lapse) -> Result<Lapsed, ClaimError> {
         let limit = if self.has(Fault::SweepsWithoutBound) { usize::MAX } else { lapse.limit };
-        self.inner.lapse(Lapse { limit, ..lapse }).await
+        let mut lapsed = self.inner.lapse(Lapse { limit, ..lapse }).await?;
+        if self.has(Fault::SweepsInOrderOfIds) {
+            lapsed.lapsed.sort_unstable();
+        }
+        Ok(lapsed)
     }
 
     async fn apply(&self, acts: Vec<Act>) -> Vec<Result<OpState, ClaimError>> {

@@ -1,10 +1,12 @@
 //! Reading: a small pool of connections that can't write, each answer from one snapshot.
 
 mod entries;
-mod evidence;
-mod facets;
+pub(crate) mod evidence;
+pub(crate) mod facets;
 mod plan;
 mod position;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -24,7 +26,7 @@ pub(crate) struct Reader {
     namespace: Namespace,
 }
 
-pub(crate) const FIND: &str = concat!(
+const FIND: &str = concat!(
     "SELECT ",
     op_columns!(),
     " FROM json_each(?1) j CROSS JOIN entries e INDEXED BY entries_id \
@@ -73,4 +75,10 @@ impl Reader {
 /// Gives a failed read its name.
 pub(crate) fn failed(operation: &'static str) -> impl Fn(StepError) -> BackendError {
     move |error| classify(operation, Phase::BeforeCommit, error)
+}
+
+/// The statement of [`Reader::find`], for the tests of plans.
+#[cfg(test)]
+pub(crate) fn find_sql() -> &'static str {
+    FIND
 }

@@ -239,7 +239,7 @@ pub(crate) const RUN_OUT: &str = concat!(
     standing_columns!(),
     " FROM entries e INDEXED BY entries_lease \
      WHERE e.ns = ?1 AND e.status = 'replaying' AND e.hold_expires_at <= ?2 \
-     ORDER BY e.hold_expires_at, e.id LIMIT ?3"
+     ORDER BY e.hold_expires_at, e.created_at, e.id LIMIT ?3"
 );
 
 async fn lapse_one(session: &mut Session, lapse: &Lapse) -> Result<Lapsed, StepError> {

@@ -11,13 +11,13 @@ use crate::{error::StepError, sql::MultiRow};
 #[derive(Debug, Default)]
 pub(super) struct Deltas(HashMap<(i64, Status), i64>);
 
-static ADD: MultiRow = MultiRow::new(
+pub(super) static ADD: MultiRow = MultiRow::new(
     "INSERT INTO counters (facet_key, status, n) VALUES ",
     "(?, ?, ?)",
     " ON CONFLICT (facet_key, status) DO UPDATE SET n = n + excluded.n",
 );
 
-static SUBTRACT: MultiRow = MultiRow::new(
+pub(super) static SUBTRACT: MultiRow = MultiRow::new(
     "WITH v(facet_key, status, n) AS (VALUES ",
     "(?, ?, ?)",
     ") UPDATE counters SET n = counters.n - v.n FROM v \

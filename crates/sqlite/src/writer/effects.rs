@@ -172,10 +172,10 @@ async fn write_changed(
     Ok(order_keys)
 }
 
-static EVIDENCE: MultiRow =
+pub(super) static EVIDENCE: MultiRow =
     MultiRow::new("INSERT INTO evidence (entry, counter, body) VALUES ", "(?, ?, ?)", "");
 
-static UNSEALED: MultiRow = MultiRow::new(
+pub(super) static UNSEALED: MultiRow = MultiRow::new(
     "INSERT INTO unsealed (ns, pos, entry, counter, at) VALUES ",
     "(?, ?, ?, ?, ?)",
     "",
@@ -218,7 +218,7 @@ async fn write_evidence(
     Ok(())
 }
 
-static MERGED: MultiRow =
+pub(super) static MERGED: MultiRow =
     MultiRow::new("INSERT INTO merged_ids (ns, id, seq, occurrence) VALUES ", "(?, ?, ?, ?)", "");
 
 async fn write_merged(session: &mut Session, merged: &[MergedId]) -> Result<(), StepError> {

@@ -20,7 +20,7 @@ pub(super) struct Row<'a> {
     pub(super) order_head: bool,
 }
 
-static ENTRIES: MultiRow = MultiRow::new(
+pub(super) static ENTRIES: MultiRow = MultiRow::new(
     "INSERT INTO entries (seq, ns, id, created_at, facet_key, domain, failure_type, dependency, \
      origin_service, entity_type, entity_id, user_id, error_code, error_preview, idempotency_key, \
      dedup_key, order_key, labels, fingerprint, fingerprint_version, order_head, status, \
@@ -33,14 +33,14 @@ static ENTRIES: MultiRow = MultiRow::new(
     "",
 );
 
-static PAYLOADS: MultiRow = MultiRow::new(
+pub(super) static PAYLOADS: MultiRow = MultiRow::new(
     "INSERT INTO payloads (seq, entity_refs, request_data, payload_version, snapshot_data, \
      response_data, metadata, error_message, next_action_hint, traceparent, tracestate) VALUES ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "",
 );
 
-static LABELS: MultiRow = MultiRow::new(
+pub(super) static LABELS: MultiRow = MultiRow::new(
     "INSERT INTO labels (ns, name, value, created_at, id, seq) VALUES ",
     "(?, ?, ?, ?, ?, ?)",
     "",

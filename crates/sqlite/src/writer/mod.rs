@@ -14,6 +14,8 @@ mod facet_keys;
 mod heads;
 mod import;
 mod insert;
+#[cfg(test)]
+pub(crate) mod plans;
 mod session;
 mod settle;
 mod update;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Everything that a decision may change. `max_retries` and `not_replayable` are fixed at capture.
-static WHOLE: MultiRow = MultiRow::new(
+pub(super) static WHOLE: MultiRow = MultiRow::new(
     "WITH v(seq, status, retry_count, last_retry_at, next_attempt_at, claim_token, hold_holder, \
      hold_claimed_at, hold_expires_at, attempts, force_redrive_count, previous_total_retries, \
      resolved_at, resolved_by_id, resolution_type, resolution_note, recommended_action, \
@@ -29,7 +29,7 @@ static WHOLE: MultiRow = MultiRow::new(
 );
 
 /// What merges, refusals and longer leases change: it touches one index instead of ten.
-static LIGHT: MultiRow = MultiRow::new(
+pub(super) static LIGHT: MultiRow = MultiRow::new(
     "WITH v(seq, hold_expires_at, occurrences, last_occurred_at, evidence_count, updated_at) \
      AS (VALUES ",
     "(?, ?, ?, ?, ?, ?)",

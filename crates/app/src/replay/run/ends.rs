@@ -15,6 +15,7 @@ use super::Run;
 use crate::replay::{
     ItemOutcome, ItemResult, StopReason,
     attempt::Attempted,
+    calls::no_answer,
     settle::{Landed, says_down, settlement},
     work::Flight,
 };
@@ -86,6 +87,9 @@ impl Run {
                 Err(error) => {
                     tracing::warn!(entry = %landed.claim.id, error = %error, "replay.settle_refused");
                     self.done(&landed.claim, landed.stale_item(&error.to_string()));
+                    if matches!(error, ClaimError::Backend(_)) {
+                        self.give_up_on_settles(error);
+                    }
                 }
             }
         }
@@ -94,6 +98,11 @@ impl Run {
         } else {
             self.settle_trouble.over();
         }
+    }
+
+    /// More replays whose ends can't be recorded would only be repeated later.
+    fn give_up_on_settles(&mut self, error: ClaimError) {
+        self.closing.get_or_insert(StopReason::StoreUnavailable(error));
     }
 
     /// A settle is idempotent by its token, so it is repeated whether or not it was applied.
@@ -156,6 +165,7 @@ impl Run {
         for landed in gone {
             let why = "the store could not be told before the claim ran out";
             self.done(&landed.claim, landed.stale_item(why));
+            self.give_up_on_settles(no_answer("settle"));
         }
         if self.grace_until.is_some_and(|until| until <= now) {
             self.interrupt();

@@ -1,0 +1,222 @@
+//! How protected calls fail.
+
+use std::{error::Error, fmt, time::Duration};
+
+use baldur_core::{EntryId, name::NameError, port::Captured};
+
+use crate::capture::CaptureFailure;
+
+/// Why a guard could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtectError {
+    /// The name is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A value of the policy is out of its range.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Says what an error of a call means. Hosts implement it for the errors of their clients.
+pub trait ClassifyFailure {
+    /// What happened, in the terms of an entry.
+    fn classify(&self) -> CallFailure;
+}
+
+/// What the error of a call means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallFailure {
+    /// The class of the failure, such as `CONNECTION_REFUSED`.
+    pub failure_type: String,
+    /// Its machine-readable code, such as `503`.
+    pub error_code: Option<String>,
+    /// What it said. Redacted and bounded before it is kept.
+    pub message: String,
+    /// How long the dependency asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// What follows from it.
+    pub kind: FailureKind,
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The dependency failed; the same call may work later.
+    Transient,
+    /// The call will never work. It says nothing about the dependency's health.
+    Permanent,
+    /// The dependency worked and said no, on business grounds. Not a failure: neither captured nor counted.
+    Rejected,
+}
+
+impl CallFailure {
+    /// A failure that may go away.
+    pub fn transient(failure_type: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            failure_type: failure_type.into(),
+            error_code: None,
+            message: message.into(),
+            retry_after: None,
+            kind: FailureKind::Transient,
+        }
+    }
+
+    /// A failure that will not.
+    pub fn permanent(failure_type: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Permanent, ..Self::transient(failure_type, message) }
+    }
+
+    /// A refusal on business grounds.
+    pub fn rejected(failure_type: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Rejected, ..Self::transient(failure_type, message) }
+    }
+
+    /// Adds the code.
+    #[must_use]
+    pub fn error_code(mut self, code: impl Into<String>) -> Self {
+        self.error_code = Some(code.into());
+        self
+    }
+
+    /// Adds how long the dependency asked to be left alone.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+}
+
+impl ClassifyFailure for CallFailure {
+    fn classify(&self) -> CallFailure {
+        self.clone()
+    }
+}
+
+impl fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.failure_type, self.message)
+    }
+}
+
+impl Error for CallFailure {}
+
+/// Why a protected call gave no result.
+#[derive(Debug)]
+pub enum Protected<E> {
+    /// It failed and is kept: it will be replayed, or a person will see to it.
+    Captured {
+        /// The entry.
+        captured: Captured,
+        /// Why it failed.
+        cause: FailedCall<E>,
+    },
+    /// It failed and is not known to be kept. The caller has to see to it.
+    NotCaptured {
+        /// The id under which it may have been kept after all.
+        id: EntryId,
+        /// Why it is not.
+        error: NotKept,
+        /// Why the call failed.
+        cause: FailedCall<E>,
+    },
+    /// The dependency said no, or it failed for good and the policy is not to keep that.
+    Returned(E),
+    /// The idempotency key that the caller gave is none. No call was made.
+    InvalidKey(NameError),
+}
+
+/// How a call failed.
+#[derive(Debug)]
+pub enum FailedCall<E> {
+    /// It returned an error.
+    Error(E),
+    /// It took too long. It may have worked.
+    TimedOut {
+        /// How long it had.
+        after: Duration,
+    },
+    /// It was not made, because the dependency is known to be down.
+    BreakerOpen {
+        /// When asking again makes sense.
+        retry_in: Duration,
+    },
+}
+
+/// Why a failed call is not known to be kept.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotKept {
+    /// The capture failed.
+    #[error(transparent)]
+    Failed(#[from] CaptureFailure),
+    /// The capture took too long.
+    #[error("no answer to the capture within {after:?}")]
+    TimedOut {
+        /// How long it had.
+        after: Duration,
+    },
+    /// The runtime shut down, or the capture panicked.
+    #[error("the capture was interrupted")]
+    Interrupted,
+}
+
+impl<E> Protected<E> {
+    /// The error that the call returned, if it was made and returned one.
+    pub fn into_call_error(self) -> Option<E> {
+        match self {
+            Self::Captured { cause, .. } | Self::NotCaptured { cause, .. } => match cause {
+                FailedCall::Error(error) => Some(error),
+                FailedCall::TimedOut { .. } | FailedCall::BreakerOpen { .. } => None,
+            },
+            Self::Returned(error) => Some(error),
+            Self::InvalidKey(_) => None,
+        }
+    }
+
+    /// What is known of the capture, where one was made.
+    pub fn captured(&self) -> Option<&Captured> {
+        match self {
+            Self::Captured { captured, .. } => Some(captured),
+            Self::NotCaptured { .. } | Self::Returned(_) | Self::InvalidKey(_) => None,
+        }
+    }
+}
+
+impl<E> fmt::Display for FailedCall<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(_) => f.write_str("the call failed"),
+            Self::TimedOut { after } => write!(f, "the call took longer than {after:?}"),
+            Self::BreakerOpen { retry_in } => {
+                write!(f, "the call was not made: the circuit is open for {retry_in:?}")
+            }
+        }
+    }
+}
+
+impl<E> fmt::Display for Protected<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Captured { captured, cause } => {
+                write!(f, "{cause}; kept as entry {}", captured.id)
+            }
+            Self::NotCaptured { id, error, cause } => {
+                write!(f, "{cause}; not kept as entry {id}: {error}")
+            }
+            Self::Returned(_) => f.write_str("the call was refused"),
+            Self::InvalidKey(error) => write!(f, "the call was not made: {error}"),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for Protected<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Captured { cause: FailedCall::Error(error), .. }
+            | Self::NotCaptured { cause: FailedCall::Error(error), .. }
+            | Self::Returned(error) => Some(error),
+            Self::Captured { .. } | Self::NotCaptured { .. } | Self::InvalidKey(_) => None,
+        }
+    }
+}

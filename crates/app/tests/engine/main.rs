@@ -1,0 +1,10 @@
+//! The replay engine and `protect` against the reference store, in virtual time.
+
+mod faults;
+mod lease;
+mod paced;
+mod protected;
+mod protected_faults;
+mod replayed;
+mod sums;
+mod world;

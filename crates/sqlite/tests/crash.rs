@@ -1,0 +1,185 @@
+//! SIGKILL: what was acknowledged is there afterwards.
+//!
+//! This program is its own victim: started with `--victim`, it captures for ever and prints each id once it was
+//! acknowledged. The tests start victims, kill them at some point, and look for every printed id. A broken twin
+//! prints ids before they are acknowledged; the same look must notice it.
+
+use std::{
+    io::{BufRead, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, ExitCode, Stdio},
+    sync::Arc,
+};
+
+use baldur_contract::{Captures, ManualClock, StoreUnderTest};
+use baldur_core::{
+    EntryId, SystemClock,
+    name::Namespace,
+    port::{CaptureStore, CheckDepth, EntryReader, StoreAdmin},
+};
+use baldur_sqlite::{SqliteConfig, SqliteStore};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+const VICTIM: &str = "--victim";
+
+/// How many captures a victim has under way at a time.
+const TASKS: usize = 16;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flag, path, seed, honesty] = arguments.as_slice()
+        && flag == VICTIM
+    {
+        let seed = seed.parse().expect("a seed");
+        runtime().block_on(be_victim(Path::new(path), seed, honesty == "honest"));
+        return ExitCode::SUCCESS;
+    }
+    let trials = vec![
+        Trial::test("acknowledged_captures_survive_a_kill", || each_kill(&[11, 60, 250, 600])),
+        Trial::test("captures_of_two_killed_processes_survive", two_victims),
+        Trial::test("acknowledging_before_the_commit_is_noticed", the_twin_is_noticed),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+async fn open(path: &Path) -> SqliteStore {
+    let config = SqliteConfig::new(path, Namespace::default_namespace());
+    SqliteStore::open(config, Arc::new(SystemClock)).await.expect("the file opens")
+}
+
+fn captures(store: &SqliteStore, seed: u64) -> Captures {
+    let clock = Arc::new(ManualClock::default());
+    let close = |store: SqliteStore| async move { store.close().await };
+    let namespace = Namespace::default_namespace();
+    Captures::new(&StoreUnderTest::new(store.clone(), namespace, clock, close), seed)
+}
+
+/// Captures until it is killed.
+async fn be_victim(path: &Path, seed: u64, honest: bool) {
+    let store = open(path).await;
+    let captures = Arc::new(captures(&store, seed));
+    let mut tasks = Vec::new();
+    for _ in 0..TASKS {
+        let (store, captures) = (store.clone(), Arc::clone(&captures));
+        tasks.push(tokio::spawn(async move {
+            loop {
+                let capture = captures.an_op().build();
+                let id = capture.op.id;
+                if !honest {
+                    print_line(id);
+                }
+                let answer = store.capture_batch(vec![capture]).await.pop();
+                answer.expect("an answer").expect("a capture");
+                if honest {
+                    print_line(id);
+                }
+            }
+        }));
+    }
+    // They run until the process is killed; one that panics ends it.
+    futures_util::future::select_all(tasks).await.0.expect("no panic");
+}
+
+fn print_line(id: EntryId) {
+    let mut out = std::io::stdout().lock();
+    // The reader goes away only by killing this process.
+    let _ = writeln!(out, "{id}").and_then(|()| out.flush());
+}
+
+struct Victim {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+fn start(path: &Path, seed: u64, honesty: &str) -> Result<Victim, Failed> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg(VICTIM)
+        .arg(path)
+        .args([&seed.to_string(), honesty])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let out = child.stdout.take().ok_or("no output")?;
+    Ok(Victim { child, lines: BufReader::new(out).lines() })
+}
+
+impl Victim {
+    /// Kills it after so many lines. Answers every id that it printed, also those that were on their way.
+    fn kill_after(mut self, lines: usize) -> Result<Vec<EntryId>, Failed> {
+        let mut ids = Vec::new();
+        for line in self.lines.by_ref().take(lines) {
+            ids.push(line?.parse()?);
+        }
+        if ids.len() < lines {
+            self.child.wait()?;
+            return Err(Failed::from("the victim ended by itself"));
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        // The last line may be cut.
+        ids.extend(
+            self.lines.map_while(Result::ok).filter_map(|line| line.parse::<EntryId>().ok()),
+        );
+        Ok(ids)
+    }
+}
+
+/// How many of these are not in the store; also looks the whole store over.
+fn missing(path: PathBuf, ids: Vec<EntryId>) -> Result<usize, Failed> {
+    runtime().block_on(async move {
+        let store = open(&path).await;
+        let found = store.find(ids).await?;
+        let report = store.check(CheckDepth::Deep).await?;
+        store.close().await;
+        if report.problems.is_empty() {
+            Ok(found.iter().filter(|op| op.is_none()).count())
+        } else {
+            Err(Failed::from(report.problems.join("; ")))
+        }
+    })
+}
+
+/// Kills one process after the other on the same file.
+fn each_kill(kills: &[usize]) -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("baldur.db");
+    let mut all = Vec::new();
+    for (seed, lines) in (1..).zip(kills) {
+        all.extend(start(&path, seed << 32, "honest")?.kill_after(*lines)?);
+        match missing(path.clone(), all.clone())? {
+            0 => {}
+            lost => return Err(Failed::from(format!("{lost} of {} were lost", all.len()))),
+        }
+    }
+    Ok(())
+}
+
+fn two_victims() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("baldur.db");
+    let one = start(&path, 1 << 32, "honest")?;
+    let two = start(&path, 2 << 32, "honest")?;
+    let mut all = one.kill_after(80)?;
+    all.extend(two.kill_after(160)?);
+    match missing(path, all)? {
+        0 => Ok(()),
+        lost => Err(Failed::from(format!("{lost} were lost"))),
+    }
+}
+
+fn the_twin_is_noticed() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("baldur.db");
+    let ids = start(&path, 3 << 32, "hasty")?.kill_after(100)?;
+    match missing(path, ids)? {
+        0 => Err(Failed::from("nothing was lost, so this test can't tell a broken store")),
+        _ => Ok(()),
+    }
+}
