@@ -162,7 +162,7 @@ mod processes {
         let pids: BTreeSet<u32> = lines
             .by_ref()
             .map_while(Result::ok)
-            .find(|line| line.contains("gateway is process"))
+            .find(|line| line.contains("gateway is pid"))
             .expect("the services start")
             .split(|c: char| !c.is_ascii_digit())
             .filter_map(|word| word.parse().ok())

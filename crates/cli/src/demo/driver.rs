@@ -107,7 +107,7 @@ impl<'a> Driver<'a> {
         let shop = Shop::new()?;
         let gateway = Child::start("gateway", &["demo-gateway"], &[]).await?;
         let checkout = start_checkout(&settings, gateway.port).await?;
-        let ids = format!("gateway is process {}, checkout {}", gateway.id(), checkout.id());
+        let ids = format!("gateway is pid {}, checkout {}", gateway.id(), checkout.id());
         step.done(&ids);
         Ok(Self {
             story,
