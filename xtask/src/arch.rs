@@ -76,7 +76,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["baldur-http-target", "baldur-cli"]),
     ("toml", &["baldur"]),
     ("clap", &["baldur-cli", "baldur-bench"]),
-    ("libtest-mimic", &["baldur-contract"]),
+    ("libtest-mimic", &["baldur-contract", "baldur-sqlite"]),
     ("cargo_metadata", &["xtask"]),
 ];
 
