@@ -13,17 +13,22 @@ use std::{
 
 use baldur_contract::{Captures, ManualClock, StoreUnderTest};
 use baldur_core::{
-    EntryId, SystemClock,
+    EntryId, Retry, SystemClock,
+    command::Capture,
     name::Namespace,
-    port::{CaptureStore, CheckDepth, EntryReader, StoreAdmin},
+    port::{CaptureError, CaptureStore, CheckDepth, EntryReader, StoreAdmin},
 };
 use baldur_sqlite::{SqliteConfig, SqliteStore};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const VICTIM: &str = "--victim";
+const TRACED: &str = "--traced";
 
 /// How many captures a victim has under way at a time.
 const TASKS: usize = 16;
+
+/// How many captures a traced process makes.
+const TRACED_CAPTURES: usize = 20;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -34,10 +39,17 @@ fn main() -> ExitCode {
         runtime().block_on(be_victim(Path::new(path), seed, honesty == "honest"));
         return ExitCode::SUCCESS;
     }
+    if let [_, flag, path] = arguments.as_slice()
+        && flag == TRACED
+    {
+        runtime().block_on(be_traced(Path::new(path)));
+        return ExitCode::SUCCESS;
+    }
     let trials = vec![
         Trial::test("acknowledged_captures_survive_a_kill", || each_kill(&[11, 60, 250, 600])),
         Trial::test("captures_of_two_killed_processes_survive", two_victims),
         Trial::test("acknowledging_before_the_commit_is_noticed", the_twin_is_noticed),
+        traced(),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -62,6 +74,10 @@ fn captures(store: &SqliteStore, seed: u64) -> Captures {
     Captures::new(&StoreUnderTest::new(store.clone(), namespace, clock, close), seed)
 }
 
+async fn keep(store: &SqliteStore, capture: Capture) -> Result<(), CaptureError> {
+    store.capture_batch(vec![capture]).await.pop().expect("an answer").map(|_| ())
+}
+
 /// Captures until it is killed.
 async fn be_victim(path: &Path, seed: u64, honest: bool) {
     let store = open(path).await;
@@ -76,8 +92,10 @@ async fn be_victim(path: &Path, seed: u64, honest: bool) {
                 if !honest {
                     print_line(id);
                 }
-                let answer = store.capture_batch(vec![capture]).await.pop();
-                answer.expect("an answer").expect("a capture");
+                // Two victims compete for the file, and who loses for too long is told that it is busy.
+                while let Err(error) = keep(&store, capture.clone()).await {
+                    assert_eq!(error.retry(), Retry::Backoff, "{error}");
+                }
                 if honest {
                     print_line(id);
                 }
@@ -88,15 +106,33 @@ async fn be_victim(path: &Path, seed: u64, honest: bool) {
     futures_util::future::select_all(tasks).await.0.expect("no panic");
 }
 
+/// Captures a few entries, one after the other, and ends.
+async fn be_traced(path: &Path) {
+    let store = open(path).await;
+    for capture in captures(&store, 4 << 32).ops(TRACED_CAPTURES) {
+        let id = capture.op.id;
+        keep(&store, capture).await.expect("a capture");
+        print_line(id);
+    }
+}
+
 fn print_line(id: EntryId) {
     let mut out = std::io::stdout().lock();
-    // The reader goes away only by killing this process.
-    let _ = writeln!(out, "{id}").and_then(|()| out.flush());
+    // A victim must not outlive the test that reads it.
+    writeln!(out, "{id}").and_then(|()| out.flush()).expect("a reader");
 }
 
 struct Victim {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn start(path: &Path, seed: u64, honesty: &str) -> Result<Victim, Failed> {
@@ -125,7 +161,10 @@ impl Victim {
         self.child.wait()?;
         // The last line may be cut.
         ids.extend(
-            self.lines.map_while(Result::ok).filter_map(|line| line.parse::<EntryId>().ok()),
+            self.lines
+                .by_ref()
+                .map_while(Result::ok)
+                .filter_map(|line| line.parse::<EntryId>().ok()),
         );
         Ok(ids)
     }
@@ -182,4 +221,62 @@ fn the_twin_is_noticed() -> Result<(), Failed> {
         0 => Err(Failed::from("nothing was lost, so this test can't tell a broken store")),
         _ => Ok(()),
     }
+}
+
+/// A kill leaves what the kernel has; only the system calls show that it was told to bring it to the disk.
+fn traced() -> Trial {
+    const NAME: &str = "the_log_is_synced_between_write_and_answer";
+    let there = Command::new("strace").arg("--version").output().is_ok_and(|o| o.status.success());
+    if there {
+        Trial::test(NAME, the_log_is_synced)
+    } else {
+        Trial::test(NAME, || Ok(())).with_kind("strace is not installed").with_ignored_flag(true)
+    }
+}
+
+fn the_log_is_synced() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let trace = dir.path().join("trace");
+    let ended = Command::new("strace")
+        .args(["-f", "-y", "-e", "trace=write,pwrite64,fsync,fdatasync", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe()?)
+        .arg(TRACED)
+        .arg(dir.path().join("baldur.db"))
+        .stdout(Stdio::null())
+        .status()?;
+    if !ended.success() {
+        return Err(Failed::from("the traced process failed, or may not be traced here"));
+    }
+    let trace = std::fs::read_to_string(trace)?;
+    let answers = answers_after_sync(&trace);
+    if answers != [true; TRACED_CAPTURES] {
+        return Err(Failed::from(format!("answers after a sync: {answers:?}")));
+    }
+    // The reading of traces can fail: without the syncs every answer is too early.
+    let broken: Vec<&str> = trace.lines().filter(|line| !line.contains("sync")).collect();
+    if answers_after_sync(&broken.join("\n")).contains(&true) {
+        return Err(Failed::from("a trace without syncs looks right"));
+    }
+    Ok(())
+}
+
+/// For each answer in a trace: whether the log was written before, and synced after that.
+fn answers_after_sync(trace: &str) -> Vec<bool> {
+    let (mut written, mut synced) = (false, false);
+    let mut answers = Vec::new();
+    for line in trace.lines() {
+        // A call that other threads interrupt in the trace is done where it is resumed.
+        let sync_is_done = line.contains("sync resumed>")
+            || (line.contains("sync(") && line.contains("-wal>") && !line.contains("<unfinished"));
+        if sync_is_done {
+            synced = true;
+        } else if line.contains("pwrite64(") && line.contains("-wal>") {
+            (written, synced) = (true, false);
+        } else if line.contains("write(1<") {
+            answers.push(written && synced);
+            written = false;
+        }
+    }
+    answers
 }
