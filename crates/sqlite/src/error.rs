@@ -46,8 +46,11 @@ pub(crate) enum Phase {
 
 /// The primary result code of SQLite, without the details of the extended one.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code = error.as_database_error()?.code()?;
-    code.parse::<i32>().ok().map(|code| code & 0xff)
+    extended_code(error).map(|code| code & 0xff)
+}
+
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
 }
 
 mod code {
@@ -68,6 +71,7 @@ mod code {
     pub(super) const MISMATCH: i32 = 20;
     pub(super) const RANGE: i32 = 25;
     pub(super) const NOTADB: i32 = 26;
+    pub(super) const BUSY_RECOVERY: i32 = 261;
 }
 
 /// A failure that several callers of one commit share.
@@ -166,6 +170,11 @@ pub(crate) fn is_fault_of_row(error: &StepError) -> bool {
 /// Whether others held what was needed.
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     kind_of(error).0 == BackendKind::Busy
+}
+
+/// Whether SQLite said busy without having waited: another process recovers the log at this moment.
+pub(crate) fn is_recovering(error: &sqlx::Error) -> bool {
+    extended_code(error) == Some(code::BUSY_RECOVERY)
 }
 
 /// The handle was closed; nothing was changed.

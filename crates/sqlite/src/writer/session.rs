@@ -9,7 +9,7 @@ use super::{WriterSettings, facet_keys::FacetKeys};
 use crate::{
     config::SqliteConfig,
     connect,
-    error::{Phase, StepError, classify, is_busy},
+    error::{Phase, StepError, classify, is_recovering},
     rows::{Standing, standing_columns},
     sql::json_ids,
 };
@@ -63,7 +63,7 @@ impl Session {
         loop {
             match sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await {
                 Ok(_) => break,
-                Err(error) if is_busy(&error) && tries < BEGIN_TRIES => tries += 1,
+                Err(error) if is_recovering(&error) && tries < BEGIN_TRIES => tries += 1,
                 Err(error) => {
                     self.discard_if_broken(&error);
                     return Err(error.into());
