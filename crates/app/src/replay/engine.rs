@@ -70,6 +70,8 @@ impl ReplayEngine {
     /// Replays entries until none that may be taken up is left, the limit is reached, targets or the store are down,
     /// or `cancel` is triggered. The report says which.
     ///
+    /// First, claims that ran out are ended, so that what a worker left that died is taken up again.
+    ///
     /// Events are sent without waiting; what a slow listener has no room for is counted and dropped, so that it
     /// can't hold leases up. The report is complete in any case.
     ///

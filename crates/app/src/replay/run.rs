@@ -3,6 +3,7 @@
 //! All state is owned by the loop and nothing is shared. Handlers are tasks; calls of the store are futures, at most
 //! one claim, one settle and one heartbeat at a time, so what ends meanwhile is settled together next.
 
+mod dead;
 mod ends;
 
 use std::{collections::BTreeMap, future, sync::Arc, time::Duration};
@@ -96,6 +97,10 @@ impl Run {
         mut self,
         cancel: CancellationToken,
     ) -> (ReplayReport, Option<ClaimError>) {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = self.parts.end_dead_claims() => {}
+        }
         let total = self.selection.total(&self.parts).await.map(|total| total.min(self.limit_left));
         self.listener.tell(ReplayEvent::Started { total });
         if self.limit_left == 0 {

@@ -181,6 +181,26 @@ async fn a_store_that_gives_no_claims_ends_the_run_after_its_patience() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_takes_up_what_a_dead_worker_left_once_its_lease_is_over() {
+    let world = World::new();
+    let id = world.captured(vec![op("payment")]).await[0];
+    let (_, registry) = hanging_handler(&Arc::new(AtomicBool::new(false))).handles("payment");
+    let engine = world.engine(registry, patient());
+    let dead = engine.run(ReplayRequest::due(), None, CancellationToken::new());
+    assert!(tokio::time::timeout(SECOND, dead).await.is_err());
+
+    let (handler, registry) = TestHandler::new(|_, _| async { succeeded() }).handles("payment");
+    let engine = world.engine(registry, policy());
+    let report = run(&engine, ReplayRequest::due()).await;
+    assert_eq!(report.claimed, 0, "the claim still runs");
+    tokio::time::advance(SECOND * 4).await;
+    let report = run(&engine, ReplayRequest::due()).await;
+    assert_eq!((report.succeeded, handler.calls().len()), (1, 1));
+    let state = world.entry(id).await.state;
+    assert_eq!((state.status, state.retry_count), (Status::Resolved, 1), "the lapse was charged");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_run_drops_its_handlers_and_its_claims_lapse() {
     let world = World::new();
     let id = world.captured(vec![op("payment")]).await[0];
