@@ -7,7 +7,9 @@ use std::{
 };
 
 use baldur_core::{
-    Clock as _, EntryId, EvidenceRecord, FailedOp, Status, SystemClock, Timestamp, command::Capture,
+    Clock as _, EntryId, EvidenceRecord, FailedOp, Status, SystemClock, Timestamp,
+    command::Capture,
+    name::{Domain, FailureType, ServiceName},
 };
 
 /// Entries by id and by position, and their evidence: what no store in memory can do without.
@@ -21,6 +23,7 @@ struct Kept {
     entries: BTreeMap<EntryId, FailedOp>,
     positions: BTreeSet<(Timestamp, EntryId)>,
     evidence: Vec<EvidenceRecord>,
+    counters: BTreeMap<(Status, Domain, FailureType, ServiceName), u64>,
 }
 
 impl Floor {
@@ -32,6 +35,9 @@ impl Floor {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             for Capture { op, evidence, .. } in ops.by_ref().take(rows) {
                 kept.evidence.push(EvidenceRecord::captured(&op, evidence));
+                let (domain, dependency) = (op.domain.clone(), op.dependency.clone());
+                let cell = (op.state.status, domain, op.failure_type.clone(), dependency);
+                *kept.counters.entry(cell).or_default() += 1;
                 kept.positions.insert(op.position());
                 kept.entries.insert(op.id, op);
             }
@@ -72,5 +78,25 @@ impl Floor {
             .map(baldur_core::EntrySummary::of)
             .collect();
         page.len()
+    }
+
+    /// Adds up the counters of a status.
+    pub(crate) fn count(&self, status: Status) -> u64 {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.counters.iter().filter(|((of, ..), _)| *of == status).map(|(_, count)| count).sum()
+    }
+
+    /// Copies the counters out by name.
+    pub(crate) fn facets(&self) -> usize {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let cells: Vec<(Status, String, String, String, u64)> = kept
+            .counters
+            .iter()
+            .map(|((status, domain, failure_type, dependency), count)| {
+                let names = (domain.to_string(), failure_type.to_string(), dependency.to_string());
+                (*status, names.0, names.1, names.2, *count)
+            })
+            .collect();
+        cells.len()
     }
 }

@@ -1,8 +1,11 @@
 //! Figures of the memory store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use baldur_core::{Clock as _, Filter, PageSize, SystemClock, name::Namespace};
+use baldur_core::{
+    Clock as _, Cursor, EntryId, Filter, ListOrder, PageSize, Status, SystemClock, Timestamp,
+    name::Namespace,
+};
 use baldur_memory::MemoryStore;
 
 use crate::{
@@ -32,10 +35,8 @@ pub(crate) async fn run(args: &Args, plan: &Plan) -> Result<Vec<Figure>, Failure
     if args.wants("claim") {
         figures.push(claim_and_settle(plan).await?);
     }
-    if args.wants("list") {
-        for size in &plan.sizes {
-            figures.push(list(plan, *size).await?);
-        }
+    for size in &plan.sizes {
+        figures.extend(reads(args, plan, *size).await?);
     }
     Ok(figures)
 }
@@ -74,29 +75,82 @@ async fn claim_and_settle(plan: &Plan) -> Result<Figure, Failure> {
     Ok(rounds.done())
 }
 
-async fn list(plan: &Plan, size: usize) -> Result<Figure, Failure> {
-    let mut rounds =
-        Rounds::time(STORE, "list, a page of 50", AGAINST).at_size(u64::try_from(size)?);
+/// What is read.
+#[derive(Clone, Copy, Debug)]
+enum Read {
+    FirstPage,
+    DeepPage,
+    Count,
+    Facets,
+}
+
+impl Read {
+    const ALL: [Self; 4] = [Self::FirstPage, Self::DeepPage, Self::Count, Self::Facets];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::FirstPage => "list, page 1 of 50",
+            Self::DeepPage => "list, a page of 50 in the middle",
+            Self::Count => "count of a status",
+            Self::Facets => "facets",
+        }
+    }
+}
+
+async fn reads(args: &Args, plan: &Plan, size: usize) -> Result<Vec<Figure>, Failure> {
     let mut load = Load::new();
     let (ports, floor) = (fresh(), Floor::default());
     let ops = load.take(size);
-    let end = (SystemClock.now(), baldur_core::EntryId::from_bytes([0xff; 16]));
+    let middle = ops.get(size / 2).map(|capture| capture.op.position());
     floor.capture(ops.clone(), BATCH);
     ports.capture(ops, BATCH).await?;
-    for _ in 0..plan.rounds {
-        let start = SystemClock.mono();
-        for _ in 0..READS {
-            ports.page(Filter::default(), None, PageSize::default()).await?;
+    let mut figures = Vec::new();
+    for read in Read::ALL.into_iter().filter(|read| args.wants(read.name())) {
+        let mut rounds = Rounds::time(STORE, read.name(), AGAINST).at_size(u64::try_from(size)?);
+        for _ in 0..plan.rounds {
+            let ours = ours(&ports, read, middle).await?;
+            let limit = limit(&floor, read, middle)?;
+            rounds.add(micros_each(READS, ours), micros_each(READS, limit));
         }
-        let ours = SystemClock.mono().saturating_sub(start);
-        let start = SystemClock.mono();
-        for _ in 0..READS {
-            if floor.page(end, PageSize::default().get()) != PageSize::default().get() {
-                return Err("the floor lost entries".into());
-            }
-        }
-        let limit = SystemClock.mono().saturating_sub(start);
-        rounds.add(micros_each(READS, ours), micros_each(READS, limit));
+        figures.push(rounds.done());
     }
-    Ok(rounds.done())
+    Ok(figures)
+}
+
+type Position = (Timestamp, EntryId);
+
+async fn ours(ports: &Ports, read: Read, middle: Option<Position>) -> Result<Duration, Failure> {
+    let middle = middle.map(|position| Cursor::at(ListOrder::NewestFirst, position));
+    let start = SystemClock.mono();
+    for _ in 0..READS {
+        match read {
+            Read::FirstPage => {
+                ports.page(Filter::default(), None, PageSize::default()).await?;
+            }
+            Read::DeepPage => {
+                ports.page(Filter::default(), middle, PageSize::default()).await?;
+            }
+            Read::Count => ports.count().await?,
+            Read::Facets => ports.facets().await?,
+        }
+    }
+    Ok(SystemClock.mono().saturating_sub(start))
+}
+
+fn limit(floor: &Floor, read: Read, middle: Option<Position>) -> Result<Duration, Failure> {
+    let page = PageSize::default().get();
+    let end = (SystemClock.now(), EntryId::from_bytes([0xff; 16]));
+    let start = SystemClock.mono();
+    for _ in 0..READS {
+        let found = match read {
+            Read::FirstPage => floor.page(end, page) == page,
+            Read::DeepPage => floor.page(middle.unwrap_or(end), page) == page,
+            Read::Count => floor.count(Status::Pending) > 0,
+            Read::Facets => floor.facets() > 0,
+        };
+        if !found {
+            return Err("the floor lost entries".into());
+        }
+    }
+    Ok(SystemClock.mono().saturating_sub(start))
 }
