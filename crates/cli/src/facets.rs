@@ -25,7 +25,7 @@ pub(crate) struct FacetsArgs {
     #[arg(long, value_name = "TYPE")]
     failure_type: Option<FailureType>,
     /// Of entries because of this dependency.
-    #[arg(long, value_name = "SERVICE")]
+    #[arg(long, value_name = "SERVICE", value_parser = crate::text::service)]
     dependency: Option<ServiceName>,
 }
 

@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use baldur::Timestamp;
+use baldur::{
+    Timestamp,
+    name::ServiceName,
+    policy::{NameChange, normalize_service},
+};
 
 use crate::exit::{Code, Failure};
 
@@ -53,6 +57,17 @@ pub(crate) fn number(number: u64) -> String {
 /// `1 entry`, `2 entries`.
 pub(crate) fn entries(count: u64) -> String {
     format!("{} {}", number(count), if count == 1 { "entry" } else { "entries" })
+}
+
+/// The name of a service, spelled as capture keeps it, so that `Payment-Gateway` finds what it captured.
+pub(crate) fn service(text: &str) -> Result<ServiceName, String> {
+    let name = normalize_service(text);
+    match name.change {
+        NameChange::Unchanged | NameChange::Canonicalised => {
+            ServiceName::parse(&name.canonical).map_err(|error| error.to_string())
+        }
+        NameChange::Replaced => Err("the name of a service has a letter or a digit".to_owned()),
+    }
 }
 
 /// A point in time: RFC 3339, or so long ago (`2h`).

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::{
     exit::Failure,
-    text::{pair, point},
+    text::{pair, point, service},
 };
 
 /// Conditions; all of them must hold.
@@ -28,10 +28,10 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "TYPE")]
     failure_type: Option<FailureType>,
     /// Because of this dependency.
-    #[arg(long, value_name = "SERVICE")]
+    #[arg(long, value_name = "SERVICE", value_parser = service)]
     dependency: Option<ServiceName>,
     /// Reported by this service.
-    #[arg(long, value_name = "SERVICE")]
+    #[arg(long, value_name = "SERVICE", value_parser = service)]
     origin: Option<ServiceName>,
     /// About this thing, such as `order:4711`.
     #[arg(long, value_name = "TYPE:ID", value_parser = pair(':'))]

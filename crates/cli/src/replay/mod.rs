@@ -43,7 +43,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, required_unless_present = "id")]
     domain: Vec<Domain>,
     /// Of them, those that failed because of this dependency.
-    #[arg(long, value_name = "SERVICE", conflicts_with = "id")]
+    #[arg(long, value_name = "SERVICE", conflicts_with = "id", value_parser = crate::text::service)]
     dependency: Option<ServiceName>,
     /// This entry, due or not; repeat it for several.
     #[arg(long, value_name = "ID", conflicts_with = "domain")]

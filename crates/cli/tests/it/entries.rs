@@ -31,6 +31,8 @@ fn every_filter_chooses() {
     for filter in [
         ["--entity", "order:1"],
         ["--dependency", "gateway"],
+        // As a host spelled it; capture keeps it in lower case.
+        ["--dependency", " Gateway"],
         ["--origin", "checkout"],
         ["--label", "tenant=a"],
         ["--user", "u"],
