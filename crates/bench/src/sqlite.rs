@@ -4,10 +4,7 @@ mod growth;
 mod reads;
 mod writes;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use baldur_core::{SystemClock, name::Namespace};
 use baldur_sqlite::{SqliteConfig, SqliteStore};
@@ -49,13 +46,11 @@ impl Pair {
         Ports::of(&self.store)
     }
 
-    fn ours_path(&self) -> PathBuf {
-        self.folder.path().join("ours.db")
-    }
-
-    async fn close(self) -> Result<(), Failure> {
+    /// Closes both; the folder lives as long as what is returned.
+    async fn close(self) -> Result<TempDir, Failure> {
         self.store.close().await;
-        self.raw.close().await
+        self.raw.close().await?;
+        Ok(self.folder)
     }
 }
 

@@ -82,8 +82,8 @@ pub(super) async fn ndjson(plan: &Plan) -> Result<Figure, Failure> {
         let mut load = Load::new();
         let pair = Pair::fresh().await?;
         let limit = pair.ports().capture(load.take(count), BATCH).await?;
-        let path = pair.ours_path().with_file_name("command.db");
-        pair.close().await?;
+        let folder = pair.close().await?;
+        let path = folder.path().join("command.db");
         let ours = run_command(&command, &path, &lines(&mut load, count), count)?;
         rounds.add(per_second(count, ours), per_second(count, limit));
     }
