@@ -6,6 +6,7 @@ use baldur_core::{
     BackendError, BackendKind, Count, EntryId, EntrySummary, EvidenceRecord, FacetScope, Facets,
     FailedOp, Filter, ListQuery, OpState, Page, Retry,
     command::{Act, Action, Lapse},
+    name::Reason,
     policy::{backoff::BackoffPolicy, redact::RedactionRules},
     port::{ClaimError, ClaimStore, EntryReader, EvidenceError, EvidenceLog, Lapsed, ReadError},
 };
@@ -254,7 +255,10 @@ impl EntryService {
         who: &Who,
     ) -> Vec<Result<OpState, ClaimError>> {
         let Inner { claims, env, redaction, .. } = &*self.inner;
-        let evidence = scrub::evidence(env, who, redaction);
+        let mut evidence = scrub::evidence(env, who, redaction);
+        if evidence.reason.is_none() {
+            evidence.reason = reason_of(action, redaction);
+        }
         let Distinct { distinct, positions } = Distinct::of(ids);
         let mut answers: Vec<Result<OpState, ClaimError>> = Vec::with_capacity(distinct.len());
         for chunk in distinct.chunks(CHUNK) {
@@ -323,4 +327,14 @@ impl Distinct {
 /// The answers in the order of the given ids. Every position is that of an answer.
 fn fan_out<T: Clone>(positions: &[usize], answers: &[T]) -> Vec<T> {
     positions.iter().filter_map(|position| answers.get(*position).cloned()).collect()
+}
+
+/// The note of an act is also why it was done, where nothing else is said.
+fn reason_of(action: &Action, rules: &RedactionRules) -> Option<Reason> {
+    match action {
+        Action::Resolve { note } | Action::Reject { note } => {
+            Reason::parse(&scrub::line(note, Reason::MAX_BYTES, rules)).ok()
+        }
+        Action::Review | Action::Back | Action::Escalate | Action::Expire | Action::Reopen => None,
+    }
 }

@@ -118,6 +118,10 @@ async fn notes_are_redacted_and_bounded() {
     let note = setup.entry(ids[0]).await.state.resolution_note;
     assert_eq!(note, "used password=***REDACTED*** \u{fffd}");
 
+    let trail = setup.entries.trail(ids[0]).await.expect("readable");
+    let reason = trail[1].evidence.reason.as_ref().map(AsRef::as_ref);
+    assert_eq!(reason, Some("used password=***REDACTED*** \u{fffd}"), "the note is the reason");
+
     let whole = "n".repeat(2_048);
     setup.entries.reject(&ids[1..2], &whole, &who()).await;
     assert_eq!(setup.entry(ids[1]).await.state.resolution_note, whole);

@@ -7,12 +7,10 @@ use baldur_core::{Clock as _, Cursor, Filter, PageSize, Status, SystemClock};
 use super::{AGAINST, BATCH, Pair, STORE};
 use crate::{
     args::{Args, Plan},
-    figures::{Figure, Rounds, Spread, micros_each},
+    figures::{Figure, Rounds, micros_each},
     load::{self, Load},
     ours::Failure,
 };
-
-const READS: usize = 200;
 
 /// What is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +26,14 @@ impl Read {
     const ALL: [Self; 5] =
         [Self::FirstPage, Self::DeepPage, Self::FilteredPage, Self::Count, Self::Facets];
 
+    /// How often it is done in a round: long enough for a clock, short enough for the patience of people.
+    fn times(self) -> usize {
+        match self {
+            Self::FirstPage | Self::DeepPage | Self::FilteredPage => 200,
+            Self::Count | Self::Facets => 2_000,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::FirstPage => "list, page 1 of 50",
@@ -39,21 +45,33 @@ impl Read {
     }
 }
 
+/// A store of some size, and the position in its middle.
+struct Sized {
+    size: usize,
+    pair: Pair,
+    middle: Option<Cursor>,
+}
+
 pub(super) async fn run(args: &Args, plan: &Plan) -> Result<Vec<Figure>, Failure> {
+    let mut stores = Vec::new();
+    for size in plan.sizes.iter().copied() {
+        let pair = filled(size).await?;
+        let middle = middle(&pair, size).await?;
+        stores.push(Sized { size, pair, middle });
+    }
     let mut figures = Vec::new();
-    let mut smallest: Vec<(Read, Spread)> = Vec::new();
-    for size in &plan.sizes {
-        let mut pair = filled(*size).await?;
-        let middle = middle(&pair, *size).await?;
-        for read in Read::ALL.into_iter().filter(|read| args.wants(read.name())) {
-            let figure = measure(&mut pair, plan, *size, read, middle).await?;
-            match smallest.iter().find(|(seen, _)| *seen == read) {
-                None => smallest.push((read, figure.ours)),
-                Some((_, small)) => figures.push(growth(&figure, *small)),
-            }
-            figures.push(figure);
+    for read in Read::ALL.into_iter().filter(|read| args.wants(read.name())) {
+        for store in &mut stores {
+            figures.push(measure(store, plan, read).await?);
         }
-        pair.close().await?;
+        if let Some((smallest, larger)) = stores.split_first() {
+            for store in larger {
+                figures.push(growth(smallest, store, plan, read).await?);
+            }
+        }
+    }
+    for store in stores {
+        store.pair.close().await?;
     }
     Ok(figures)
 }
@@ -82,18 +100,31 @@ async fn middle(pair: &Pair, size: usize) -> Result<Option<Cursor>, Failure> {
     Ok(after)
 }
 
-async fn measure(
-    pair: &mut Pair,
-    plan: &Plan,
-    size: usize,
-    read: Read,
-    middle: Option<Cursor>,
-) -> Result<Figure, Failure> {
-    let mut rounds = Rounds::time(STORE, read.name(), AGAINST).at_size(u64::try_from(size)?);
+async fn measure(store: &mut Sized, plan: &Plan, read: Read) -> Result<Figure, Failure> {
+    let Sized { size, pair, middle } = store;
+    let mut rounds = Rounds::time(STORE, read.name(), AGAINST).at_size(u64::try_from(*size)?);
     for _ in 0..plan.rounds {
-        let ours = ours(pair, read, middle).await?;
-        let limit = limit(pair, read, middle).await?;
-        rounds.add(micros_each(READS, ours), micros_each(READS, limit));
+        let ours = ours(pair, read, *middle).await?;
+        let limit = limit(pair, read, *middle).await?;
+        rounds.add(micros_each(read.times(), ours), micros_each(read.times(), limit));
+    }
+    Ok(rounds.done())
+}
+
+/// The same read of a large store and of the smallest one, in turn.
+async fn growth(
+    smallest: &Sized,
+    larger: &Sized,
+    plan: &Plan,
+    read: Read,
+) -> Result<Figure, Failure> {
+    let mut rounds = Rounds::time(STORE, read.name(), "itself at the smallest size")
+        .at_size(u64::try_from(larger.size)?)
+        .target(2.0);
+    for _ in 0..plan.rounds {
+        let large = ours(&larger.pair, read, larger.middle).await?;
+        let small = ours(&smallest.pair, read, smallest.middle).await?;
+        rounds.add(micros_each(read.times(), large), micros_each(read.times(), small));
     }
     Ok(rounds.done())
 }
@@ -101,7 +132,7 @@ async fn measure(
 async fn ours(pair: &Pair, read: Read, middle: Option<Cursor>) -> Result<Duration, Failure> {
     let ports = pair.ports();
     let start = SystemClock.mono();
-    for _ in 0..READS {
+    for _ in 0..read.times() {
         match read {
             Read::FirstPage => {
                 ports.page(Filter::default(), None, PageSize::default()).await?;
@@ -127,7 +158,7 @@ async fn ours(pair: &Pair, read: Read, middle: Option<Cursor>) -> Result<Duratio
 async fn limit(pair: &mut Pair, read: Read, middle: Option<Cursor>) -> Result<Duration, Failure> {
     let page = PageSize::default().get();
     let start = SystemClock.mono();
-    for _ in 0..READS {
+    for _ in 0..read.times() {
         match read {
             // The raw side has no filters: a page by position is the least that a filtered page can cost.
             Read::FirstPage | Read::FilteredPage => {
@@ -145,16 +176,4 @@ async fn limit(pair: &mut Pair, read: Read, middle: Option<Cursor>) -> Result<Du
         }
     }
     Ok(SystemClock.mono().saturating_sub(start))
-}
-
-/// The same read at this size against the smallest one.
-fn growth(figure: &Figure, small: Spread) -> Figure {
-    let mut rounds = Rounds::time(STORE, &figure.name, "itself at the smallest size").target(2.0);
-    if let Some(size) = figure.size {
-        rounds = rounds.at_size(size);
-    }
-    rounds.add(figure.ours.min, small.min);
-    rounds.add(figure.ours.median, small.median);
-    rounds.add(figure.ours.max, small.max);
-    rounds.done()
 }

@@ -25,7 +25,9 @@ pub(super) async fn run(session: &Session, out: &Output) -> Result<(), Failure> 
         let mut lines = String::new();
         // An entry that was purged since the page was read is not there to export.
         for op in entries.get_many(ids).await?.into_iter().flatten() {
-            let trail = entries.trail(op.id).await?;
+            let mut trail = entries.trail(op.id).await?;
+            // What happened after the entry was read belongs to a later state than the one exported.
+            trail.truncate(usize::try_from(op.state.evidence_count).unwrap_or(usize::MAX));
             lines.push_str(&record(&op, &trail));
             lines.push('\n');
             exported += 1;
