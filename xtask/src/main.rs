@@ -109,6 +109,10 @@ fn none(arguments: &[String]) -> Result<(), Failure> {
 }
 
 fn bench(arguments: &[String]) -> Result<(), Failure> {
+    // The bench also measures the command, which it looks for beside itself.
+    let mut build = process::cargo();
+    build.args(["build", "--release", "--package", "baldur-cli"]);
+    process::run("build", &mut build)?;
     let mut command = process::cargo();
     command.args(["run", "--release", "--package", "baldur-bench", "--"]).args(arguments);
     process::run("bench", &mut command)
