@@ -26,10 +26,11 @@ pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Runs `command` under a header; its output goes to the terminal.
+/// Runs `command` under a header; its output goes to the terminal. The header goes to standard error, so that what
+/// the command prints for programs stays clean.
 pub(crate) fn run(title: &str, command: &mut Command) -> Result<(), Failure> {
     let shown = show(command);
-    println!("\n=== {title}\n    {shown}");
+    eprintln!("\n=== {title}\n    {shown}");
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
