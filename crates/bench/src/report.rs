@@ -53,8 +53,8 @@ fn row(figure: &Figure) -> [String; 8] {
         figure.store.to_owned(),
         format!("{} [vs {}]", figure.name, figure.against),
         figure.size.map_or_else(String::new, |size| size.to_string()),
-        format!("{:.0} {}", figure.ours.median, figure.unit),
-        format!("{:.0} {}", figure.limit.median, figure.unit),
+        amount(figure.ours.median, figure.unit),
+        amount(figure.limit.median, figure.unit),
         format!(
             "{} / {} / {}",
             percent(figure.ratio.min),
@@ -64,6 +64,12 @@ fn row(figure: &Figure) -> [String; 8] {
         target,
         verdict.to_owned(),
     ]
+}
+
+/// Small numbers with decimals, so that none looks like nothing.
+fn amount(value: f64, unit: &str) -> String {
+    let decimals = if value < 10.0 { 2 } else { 0 };
+    format!("{value:.decimals$} {unit}")
 }
 
 /// One JSON object a line.
