@@ -7,8 +7,8 @@ use comfy_table::{
 
 use crate::{out::Output, text};
 
-/// No column gets less than this, even if lines then don't fit.
-const LEAST_ROOM: usize = 12;
+/// The last column gets no less than this, even if lines then don't fit.
+const LEAST_ROOM: usize = 10;
 
 /// A table with these columns, each at least so wide.
 pub(crate) fn table(out: &Output, columns: &[(&str, u16)], header: bool) -> Table {
@@ -45,6 +45,43 @@ pub(crate) fn render(table: &mut Table) -> String {
     text
 }
 
+/// Which columns to leave out so that lines fit the terminal: of those `spared`, in its order, as few as needed.
+pub(crate) fn left_out(
+    out: &Output,
+    columns: &[(&str, u16)],
+    rows: &[Vec<String>],
+    spared: &[usize],
+) -> Vec<usize> {
+    let Some(width) = terminal_width(out) else { return Vec::new() };
+    let mut hidden = Vec::new();
+    for column in spared {
+        let taken: usize = widths(columns, rows)
+            .enumerate()
+            .filter(|(index, _)| !hidden.contains(index))
+            .map(|(_, width)| width)
+            .sum();
+        if taken + LEAST_ROOM <= width {
+            break;
+        }
+        hidden.push(*column);
+    }
+    hidden
+}
+
+fn terminal_width(out: &Output) -> Option<usize> {
+    Table::new().width().filter(|_| out.data().terminal).map(usize::from)
+}
+
+/// How wide each column but the last is, with the blanks that follow it.
+fn widths(columns: &[(&str, u16)], rows: &[Vec<String>]) -> impl Iterator<Item = usize> {
+    let but_last = columns.len().saturating_sub(1);
+    columns.iter().take(but_last).enumerate().map(|(index, (name, least))| {
+        let cells = rows.iter().filter_map(|row| row.get(index));
+        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        widest.max(usize::from(*least)).max(name.len()) + 2
+    })
+}
+
 /// How wide the last column may be, so that lines fit the terminal; `otherwise` where there is none.
 pub(crate) fn room_for_last(
     out: &Output,
@@ -52,20 +89,9 @@ pub(crate) fn room_for_last(
     rows: &[Vec<String>],
     otherwise: usize,
 ) -> usize {
-    let Some(width) = Table::new().width().filter(|_| out.data().terminal) else {
-        return otherwise;
-    };
-    let taken: usize = columns
-        .iter()
-        .enumerate()
-        .take(columns.len().saturating_sub(1))
-        .map(|(index, (name, least))| {
-            let cells = rows.iter().filter_map(|row| row.get(index));
-            let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-            widest.max(usize::from(*least)).max(name.len()) + 2
-        })
-        .sum();
-    usize::from(width).saturating_sub(taken).max(LEAST_ROOM)
+    let Some(width) = terminal_width(out) else { return otherwise };
+    let taken: usize = widths(columns, rows).sum();
+    width.saturating_sub(taken).max(LEAST_ROOM)
 }
 
 /// A cell in colour, where colour is wanted.

@@ -51,12 +51,13 @@ pub(super) async fn run(args: ListArgs, session: &Session, out: &Output) -> Resu
         after,
     };
     let mut listed = 0;
+    let mut layout = None;
     loop {
         let page = session.baldur.entries().list(query.clone()).await?;
         if out.is_json() {
             out.lines(&json_lines(&page, query.order)?)?;
         } else if !page.items.is_empty() {
-            out.lines(&table_lines(out, &page, now, listed == 0))?;
+            out.lines(&table_lines(out, &page, now, &mut layout))?;
         }
         listed += page.items.len() as u64;
         match page.next {
@@ -80,44 +81,65 @@ fn conclude(out: &Output, listed: u64, next: Option<Cursor>) {
     }
 }
 
-fn table_lines(out: &Output, page: &Page<EntrySummary>, now: Timestamp, header: bool) -> String {
-    let columns = [
-        ("ID", 36),
-        ("STATUS", 15),
-        ("DOMAIN", 7),
-        ("FAILURE", 7),
-        ("DEPENDENCY", 10),
-        ("TRIES", 5),
-        ("AGE", 3),
-        ("ERROR", 5),
-    ];
-    let rows: Vec<Vec<String>> = page
-        .items
-        .iter()
-        .map(|item| {
-            vec![
-                item.id.to_string(),
-                item.status.to_string(),
-                item.domain.to_string(),
-                text::short(item.failure_type.as_str(), 18),
-                text::short(item.dependency.as_str(), 18),
-                format!("{}/{}", item.retry_count, item.max_retries),
-                text::age(now.since(item.created_at)),
-                error(item),
-            ]
-        })
+/// Columns and how wide they are at least.
+const COLUMNS: [(&str, u16); 8] = [
+    ("ID", 36),
+    ("STATUS", 9),
+    ("DOMAIN", 7),
+    ("FAILURE", 7),
+    ("DEPENDENCY", 10),
+    ("TRIES", 5),
+    ("AGE", 3),
+    ("ERROR", 5),
+];
+
+/// The column of statuses.
+const STATUS: usize = 1;
+
+/// What a narrow terminal does without, first to last: dependency, tries, failure.
+const SPARED: [usize; 3] = [4, 5, 3];
+
+/// A page as a table. The first one decides which columns there are, and has the header.
+fn table_lines(
+    out: &Output,
+    page: &Page<EntrySummary>,
+    now: Timestamp,
+    layout: &mut Option<Vec<usize>>,
+) -> String {
+    let rows: Vec<Vec<String>> = page.items.iter().map(|item| cells(item, now)).collect();
+    let header = layout.is_none();
+    let hidden = layout.get_or_insert_with(|| table::left_out(out, &COLUMNS, &rows, &SPARED));
+    let is_shown = |index: &usize| !hidden.contains(index);
+    let shown: Vec<usize> = (0..COLUMNS.len()).filter(is_shown).collect();
+    let columns: Vec<(&str, u16)> = shown.iter().map(|index| COLUMNS[*index]).collect();
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|row| row.into_iter().enumerate().filter(|(i, _)| is_shown(i)).map(|c| c.1).collect())
         .collect();
     let room = table::room_for_last(out, &columns, &rows, ERROR_WIDTH);
     let mut table = table::table(out, &columns, header);
     for (item, row) in page.items.iter().zip(rows) {
         let last = row.len().saturating_sub(1);
         table.add_row(row.iter().enumerate().map(|(index, cell)| match index {
-            1 => table::status(out, item.status),
+            STATUS => table::status(out, item.status),
             index if index == last => table::cell(out, &text::short(cell, room), Color::DarkGrey),
             _ => Cell::new(cell),
         }));
     }
     table::render(&mut table)
+}
+
+fn cells(item: &EntrySummary, now: Timestamp) -> Vec<String> {
+    vec![
+        item.id.to_string(),
+        item.status.to_string(),
+        item.domain.to_string(),
+        text::short(item.failure_type.as_str(), 18),
+        text::short(item.dependency.as_str(), 18),
+        format!("{}/{}", item.retry_count, item.max_retries),
+        text::age(now.since(item.created_at)),
+        error(item),
+    ]
 }
 
 fn error(item: &EntrySummary) -> String {
