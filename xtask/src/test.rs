@@ -11,6 +11,7 @@ use crate::{failure::Failure, process, tools};
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     tools::ensure_c_compiler()?;
     tools::NEXTEST.ensure()?;
+    tools::want_strace();
 
     let mut nextest = process::cargo();
     nextest.args(["nextest", "run", "--all-features"]);

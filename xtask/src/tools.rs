@@ -56,6 +56,25 @@ pub(crate) fn ensure_c_compiler() -> Result<(), Failure> {
     ))
 }
 
+/// One test watches system calls. Without strace it is reported as ignored, so this only tries and tells.
+pub(crate) fn want_strace() {
+    let is_there = || succeeds(program("strace").arg("--version"));
+    if !cfg!(target_os = "linux") || is_there() {
+        return;
+    }
+    if is_root() && succeeds(program("apt-get").arg("--version")) {
+        let installed = run("update the package lists", apt().arg("update"))
+            .and_then(|()| run("install strace", apt().args(["install", "-y", "strace"])));
+        if installed.is_ok() && is_there() {
+            return;
+        }
+    }
+    eprintln!(
+        "strace is not installed, so the test that looks for the sync before the answer is ignored; \
+         on Debian or Ubuntu run\n    sudo apt-get install -y strace"
+    );
+}
+
 fn has_c_compiler() -> bool {
     succeeds(program("cc").arg("--version"))
 }
