@@ -7,7 +7,7 @@
 //! // tests/contract.rs of an adapter, with `harness = false` in its manifest
 //! use baldur_contract::{Harness, ManualClock, StoreUnderTest};
 //! # use std::sync::Arc;
-//! # async fn open(_: Arc<ManualClock>) -> StoreUnderTest { unimplemented!() }
+//! # async fn open(_: Arc<ManualClock>) -> StoreUnderTest { std::future::pending().await }
 //!
 //! fn main() -> std::process::ExitCode {
 //!     Harness::new("mine", || async {

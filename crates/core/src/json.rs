@@ -89,9 +89,11 @@ impl fmt::Debug for Json {
 
 impl serde::Serialize for Json {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde_json::from_str::<&RawValue>(&self.0)
-            .map_err(serde::ser::Error::custom)?
-            .serialize(serializer)
+        match serde_json::from_str::<&RawValue>(&self.0) {
+            Ok(raw) => raw.serialize(serializer),
+            // Only `from_trusted` can hold such a text. As a string it stays visible, where an error would lose it.
+            Err(_) => serializer.serialize_str(&self.0),
+        }
     }
 }
 
@@ -129,6 +131,12 @@ mod tests {
         let json = Json::string("a\"\\\0\u{1f}é");
         assert_eq!(json.as_str(), r#""a\"\\\u0000\u001fé""#);
         assert_eq!(Json::parse(json.as_str()).expect("valid"), json);
+    }
+
+    #[test]
+    fn a_text_that_was_wrongly_trusted_is_shown_and_not_lost() {
+        let json = Json::from_trusted("{broken");
+        assert_eq!(serde_json::to_string(&json).expect("serialises"), r#""{broken""#);
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct SqliteConfig {
     /// How long to wait for other processes on the file, and for a free reader or place in the queue.
     /// 1 ms to 10 min; default 5 s.
     pub busy_timeout: Duration,
+    /// How long a write may take in all, queue and commit included, before its caller is told that its outcome is
+    /// unknown: a disk that hangs must not hang its callers. 1 ms to 1 h; default 60 s.
+    pub answer_timeout: Duration,
     /// How many reads run at a time, 1 to 64; default 4.
     pub max_readers: u32,
     /// How many writes may wait for the writer, 1 to 65 536; default 1024. When it is full, callers wait.
@@ -39,6 +42,7 @@ impl SqliteConfig {
             path: path.into(),
             namespace,
             busy_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_mins(1),
             max_readers: 4,
             queue: 1024,
             max_rows_per_commit: 512,
@@ -52,6 +56,7 @@ impl SqliteConfig {
             path,
             namespace: _,
             busy_timeout,
+            answer_timeout,
             max_readers,
             queue,
             max_rows_per_commit,
@@ -61,6 +66,8 @@ impl SqliteConfig {
             "the path of the database is empty"
         } else if !(Duration::from_millis(1)..=Duration::from_mins(10)).contains(busy_timeout) {
             "`busy_timeout` must be 1 ms to 10 min"
+        } else if !(Duration::from_millis(1)..=Duration::from_hours(1)).contains(answer_timeout) {
+            "`answer_timeout` must be 1 ms to 1 h"
         } else if !(1..=64).contains(max_readers) {
             "`max_readers` must be 1 to 64"
         } else if !(1..=65_536).contains(queue) {
@@ -87,6 +94,7 @@ mod tests {
         let bad = [
             SqliteConfig { path: PathBuf::new(), ..good() },
             SqliteConfig { busy_timeout: Duration::ZERO, ..good() },
+            SqliteConfig { answer_timeout: Duration::ZERO, ..good() },
             SqliteConfig { max_readers: 0, ..good() },
             SqliteConfig { queue: 0, ..good() },
             SqliteConfig { max_rows_per_commit: 0, ..good() },

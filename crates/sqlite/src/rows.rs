@@ -229,5 +229,6 @@ fn trace(c: &mut Columns<'_>) -> Result<Option<TraceContext>, StepError> {
 
 fn json(c: &mut Columns<'_>) -> Result<Json, StepError> {
     let text: &str = c.get()?;
-    Ok(Json::from_trusted(text))
+    // Damage is told here, as an error, and not by whoever writes the entry out later.
+    Json::parse(text).map_err(|_| c.corrupt("a payload").into())
 }

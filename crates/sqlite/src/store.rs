@@ -163,8 +163,13 @@ impl SqliteStore {
         let (batch, answers) = Batched::<W>::new(items);
         let answered = async {
             self.send(W::OPERATION, Command::Write(batch.into())).await?;
-            // The writer answers everything that it took; without an answer it died on the way.
-            answers.await.map_err(|gone| gone_writer(W::OPERATION).because(gone))
+            // The writer answers everything that it took. Without an answer it died on the way, or the disk hangs.
+            match timeout(self.inner.config.answer_timeout, answers).await {
+                Ok(answers) => answers.map_err(|gone| gone_writer(W::OPERATION).because(gone)),
+                Err(_) => {
+                    Err(BackendError::new(BACKEND, W::OPERATION, BackendKind::Timeout).retryable())
+                }
+            }
         };
         match answered.await {
             Ok(answers) => answers,

@@ -47,6 +47,40 @@ async fn a_file_that_others_hold_is_busy() {
 }
 
 #[tokio::test]
+async fn a_write_without_an_answer_in_time_has_an_unknown_outcome() {
+    let lab = Lab::with(|mut config| {
+        config.answer_timeout = std::time::Duration::from_millis(20);
+        config
+    })
+    .await;
+    let mut other = lab.raw().await;
+    run(&mut other, "BEGIN IMMEDIATE").await;
+    let capture = lab.captures.an_op().build();
+    let error = backend(lab.keep(capture.clone()).await);
+    assert_eq!(error.kind(), BackendKind::Timeout);
+    assert_eq!((error.retry(), error.outcome()), (Retry::Backoff, Outcome::Unknown));
+    // The writer goes on with it, which is why the outcome is unknown and not `not applied`.
+    run(&mut other, "ROLLBACK").await;
+    lab.store.close().await;
+    let mut after = lab.raw().await;
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM entries")
+        .fetch_one(&mut after)
+        .await
+        .expect("the file is readable");
+    assert_eq!(kept, 1);
+}
+
+#[tokio::test]
+async fn a_damaged_payload_is_an_error_and_never_an_empty_one() {
+    let lab = Lab::with(|config| config).await;
+    let capture = lab.captures.an_op().build();
+    lab.keep(capture.clone()).await.expect("kept");
+    run(&mut lab.raw().await, "UPDATE payloads SET request_data = '{broken'").await;
+    let error = lab.store.find(vec![capture.op.id]).await.expect_err("damaged");
+    assert!(Chain(&error).to_string().contains("corrupt"), "{error}");
+}
+
+#[tokio::test]
 async fn a_full_file_is_told_and_recovers() {
     // SQLite answers at its page limit exactly as it does on a full disk.
     let lab = Lab::with(|mut config| {
