@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod entries;
 pub mod env;
+pub mod metrics;
 pub mod protect;
 mod range;
 pub mod replay;

@@ -1,6 +1,6 @@
 //! Commands: what ports are asked to do, each with the evidence of who asks and why.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use crate::{
     evidence::Evidence,
@@ -20,12 +20,76 @@ pub struct Capture {
     pub next_attempt_in: Duration,
     /// Who captured it.
     pub evidence: Evidence,
+    /// How many live entries there may be; as many as the backend holds when absent.
+    pub limits: Option<LiveLimits>,
+    /// Whose payload a merge keeps.
+    pub on_merge: OnMerge,
 }
 
 impl Capture {
-    /// Keep `op`, due at once and without expiry.
+    /// Keep `op`, due at once, without expiry and limits.
     pub fn new(op: FailedOp, evidence: Evidence) -> Self {
-        Self { op, expires_in: None, next_attempt_in: Duration::ZERO, evidence }
+        Self {
+            op,
+            expires_in: None,
+            next_attempt_in: Duration::ZERO,
+            evidence,
+            limits: None,
+            on_merge: OnMerge::KeepFirst,
+        }
+    }
+}
+
+/// How many live entries a store may hold, and what a capture does that finds no room.
+///
+/// Only entries with a status in [`Status::LIVE`](crate::Status::LIVE) count. Captures that are repeated or that merge need no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LiveLimits {
+    /// In the domain of the operation.
+    pub in_domain: Option<NonZeroU64>,
+    /// In the whole namespace.
+    pub in_all: Option<NonZeroU64>,
+    /// What to do when one of them is reached.
+    pub when_full: WhenFull,
+}
+
+/// What a capture does that finds no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WhenFull {
+    /// It is refused.
+    Reject,
+    /// The oldest live entries that nobody works on make room; it is refused when there is none.
+    DropOldest,
+}
+
+impl WhenFull {
+    /// The name in settings, answers and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::DropOldest => "drop_oldest",
+        }
+    }
+}
+
+/// Whose payload remains when a capture merges into a live entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnMerge {
+    /// The first one's.
+    #[default]
+    KeepFirst,
+    /// The last one's, unless somebody works on the entry (its status is in
+    /// [`Status::PROTECTED`](crate::Status::PROTECTED)): what is being replayed or looked at stays as it is.
+    KeepLast,
+}
+
+impl OnMerge {
+    /// The name in settings and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeepFirst => "keep_first",
+            Self::KeepLast => "keep_last",
+        }
     }
 }
 

@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+pub use self::{
+    merge::{merge, replaced_payload},
+    room::{LimitReached, MAX_EVICTIONS, Room, evict, room},
+};
 use crate::{
     command::{Act, Action, Capture, ClaimTerms, Settle, SettleOutcome},
     evidence::{Evidence, EvidenceEvent, EvidenceRecord},
@@ -70,7 +74,7 @@ fn moved(
 
 /// Makes an entry of a capture that passed [`Capture::check`] and is neither repeated nor merged.
 pub fn keep(capture: Capture, now: Timestamp) -> (FailedOp, EvidenceRecord) {
-    let Capture { mut op, expires_in, next_attempt_in, evidence } = capture;
+    let Capture { mut op, expires_in, next_attempt_in, evidence, limits: _, on_merge: _ } = capture;
     op.state.next_attempt_at = now.saturating_add(next_attempt_in);
     op.state.expires_at = expires_in.map(|wait| now.saturating_add(wait));
     op.state.updated_at = now;
@@ -252,32 +256,6 @@ pub fn apply(state: &OpState, act: &Act, now: Timestamp) -> Result<Change, NotAl
     Ok(moved(act.id, state.status, cause, after, act.evidence.clone(), now))
 }
 
-/// Merges another capture of the same failure into a live entry.
-pub fn merge(
-    entry: EntryId,
-    state: &OpState,
-    merged: &FailedOp,
-    evidence: Evidence,
-    now: Timestamp,
-) -> Change {
-    let mut after = state.clone();
-    after.occurrences += 1;
-    after.last_occurred_at = after.last_occurred_at.max(merged.created_at);
-    after.evidence_count += 1;
-    after.updated_at = now;
-    let record = EvidenceRecord {
-        entry,
-        counter: after.evidence_count,
-        event: EvidenceEvent::Merged,
-        from: Some(state.status),
-        to: Some(state.status),
-        claim_token: state.claim_token,
-        evidence,
-        digest: Some(crate::evidence::Digest::of(merged.request_data.as_str().as_bytes())),
-    };
-    Change { state: after, record }
-}
-
 fn enter(after: &mut OpState, cause: Cause, from: Status) {
     if let Some(to) = next_status(from, cause) {
         after.status = to;
@@ -349,5 +327,7 @@ fn note_of(outcome: &SettleOutcome) -> &str {
     }
 }
 
+mod merge;
+mod room;
 #[cfg(test)]
 mod tests;

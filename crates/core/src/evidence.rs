@@ -55,6 +55,8 @@ pub enum EvidenceEvent {
     Moved(Cause),
     /// Somebody tried to settle it with a stale claim; nothing else changed.
     SettleRefused,
+    /// An overflow policy removed it to make room.
+    Evicted,
 }
 
 impl EvidenceEvent {
@@ -65,6 +67,7 @@ impl EvidenceEvent {
             Self::Merged => "merged",
             Self::Moved(cause) => cause.as_str(),
             Self::SettleRefused => "settle_refused",
+            Self::Evicted => "evicted",
         }
     }
 
@@ -74,6 +77,7 @@ impl EvidenceEvent {
             "captured" => Some(Self::Captured),
             "merged" => Some(Self::Merged),
             "settle_refused" => Some(Self::SettleRefused),
+            "evicted" => Some(Self::Evicted),
             _ => Cause::from_name(name).map(Self::Moved),
         }
     }
@@ -143,7 +147,7 @@ pub struct EvidenceRecord {
     pub claim_token: ClaimToken,
     /// Who, when, why.
     pub evidence: Evidence,
-    /// The digest of the request data at capture, or of a merged capture.
+    /// The digest of the request data at capture, of a merged capture, or of what was evicted.
     pub digest: Option<Digest>,
 }
 
@@ -204,7 +208,8 @@ mod tests {
 
     #[test]
     fn events_read_back() {
-        for event in [EvidenceEvent::Captured, EvidenceEvent::Merged, EvidenceEvent::SettleRefused]
+        use EvidenceEvent::{Captured, Evicted, Merged, SettleRefused};
+        for event in [Captured, Merged, SettleRefused, Evicted]
             .into_iter()
             .chain(Cause::ALL.into_iter().map(EvidenceEvent::Moved))
         {

@@ -6,15 +6,20 @@ use baldur_core::{
     Attempt, AttemptOutcome, Attempts, Cause, ClaimToken, Digest, EntryId, Evidence, EvidenceEvent,
     EvidenceRecord, FailedOp, Fingerprint, Hold, Json, OpState, RecommendedAction, ResolutionType,
     Status, Timestamp, TraceContext,
+    command::{Capture, OnMerge},
     name::{
         Actor, DedupKey, Domain, FailureType, IdempotencyKey, LabelName, LabelValue, Namespace,
         OrderKey, Reason, ServiceName, ShortText, WorkerName,
     },
-    wire::{WireError, decode_entry, decode_evidence, encode_entry, encode_evidence},
+    wire::{
+        WireError, decode_entry, decode_evidence, decode_spooled, encode_entry, encode_evidence,
+        encode_spooled,
+    },
 };
 
 const ENTRY_V1: &str = include_str!("wire/entry/v1.json");
 const EVIDENCE_V1: &str = include_str!("wire/evidence/v1.json");
+const SPOOLED_V1: &str = include_str!("wire/spooled/v1.json");
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::UNIX_EPOCH.saturating_add(Duration::new(1_764_000_000 + seconds, 123_456_000))
@@ -139,6 +144,22 @@ fn version_1_of_evidence_reads_and_writes_to_the_letter() {
     assert_eq!(encode_evidence(&full_evidence()), fixture);
     assert_eq!(full_evidence().canonical(), fixture);
     assert_eq!(decode_evidence(fixture).expect("reads"), full_evidence());
+}
+
+fn full_capture() -> Capture {
+    Capture {
+        expires_in: Some(Duration::from_mins(60)),
+        next_attempt_in: Duration::from_micros(1_500_001),
+        on_merge: OnMerge::KeepLast,
+        ..Capture::new(full_entry(), full_evidence().evidence)
+    }
+}
+
+#[test]
+fn version_1_of_a_spooled_capture_reads_and_writes_to_the_letter() {
+    let fixture = SPOOLED_V1.trim_end();
+    assert_eq!(encode_spooled(&full_capture(), at(30)), fixture);
+    assert_eq!(decode_spooled(fixture).expect("reads"), (full_capture(), at(30)));
 }
 
 #[test]

@@ -60,5 +60,5 @@ fn keep(table: &mut Table, capture: Capture, now: Timestamp) -> Captured {
 
 fn captured(id: EntryId, occurrence: u64, disposition: Disposition) -> Captured {
     let durability = Durability::Stored { level: Cow::Borrowed(MemoryStore::LEVEL) };
-    Captured { id, durability, occurrence, disposition }
+    Captured::new(id, durability, occurrence, disposition)
 }

@@ -48,7 +48,7 @@ struct Answer {
 
 impl Answer {
     fn of(line: Option<u64>, captured: &Captured) -> Self {
-        let Captured { id, durability, occurrence, disposition } = captured;
+        let Captured { id, durability, occurrence, disposition, live: _, evicted: _ } = captured;
         Self {
             line,
             id: id.to_string(),

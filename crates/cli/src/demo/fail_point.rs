@@ -145,12 +145,12 @@ impl CaptureStore for AckBeforeCommit {
         let answers = captures
             .iter()
             .map(|capture| {
-                Ok(Captured {
-                    id: capture.op.id,
-                    durability: Durability::Stored { level: "promised".into() },
-                    occurrence: 1,
-                    disposition: Disposition::New,
-                })
+                Ok(Captured::new(
+                    capture.op.id,
+                    Durability::Stored { level: "promised".into() },
+                    1,
+                    Disposition::New,
+                ))
             })
             .collect();
         let store = Arc::clone(&self.0);

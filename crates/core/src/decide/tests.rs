@@ -235,7 +235,9 @@ proptest! {
                     prop_assert!(TRANSITIONS.contains(&legal));
                 }
                 EvidenceEvent::SettleRefused => prop_assert_eq!(after.status, before.status),
-                EvidenceEvent::Captured | EvidenceEvent::Merged => prop_assert!(false),
+                EvidenceEvent::Captured | EvidenceEvent::Merged | EvidenceEvent::Evicted => {
+                    prop_assert!(false);
+                }
             }
             state = after;
         }

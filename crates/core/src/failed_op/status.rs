@@ -59,6 +59,11 @@ impl Status {
         Self::LIVE.contains(&self)
     }
 
+    /// Whether somebody is at work on the entry.
+    pub fn is_protected(self) -> bool {
+        Self::PROTECTED.contains(&self)
+    }
+
     /// The name on the wire, in SQL, in the CLI and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

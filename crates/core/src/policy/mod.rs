@@ -8,6 +8,7 @@ pub mod bound;
 pub mod breaker;
 pub mod domain;
 pub mod fingerprint;
+pub mod pace;
 pub mod rate;
 pub mod redact;
 pub mod retry_after;
@@ -25,6 +26,7 @@ pub use domain::{
 pub use fingerprint::{
     FINGERPRINT_VERSION, Fingerprint, FingerprintInput, ParseFingerprintError, fingerprint,
 };
+pub use pace::{PaceLevel, PaceTerms, Paced, pace};
 pub use rate::{RateError, Throttled, TokenBucket};
 pub use redact::{
     RedactError, Redacted, RedactedField, RedactionRules, redact_json, redact_json_or_replace,

@@ -41,6 +41,15 @@ struct Ramp {
     length: Duration,
 }
 
+/// How full a bucket is, for keeping it elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct BucketLevel {
+    /// The tokens in it.
+    pub(super) tokens: f64,
+    /// When they were counted, since its first call.
+    pub(super) last: Duration,
+}
+
 /// Grants tokens at a steady rate with a bounded burst.
 ///
 /// In every window of `t` seconds at most `burst + rate · t` tokens are granted (up to rounding of a
@@ -98,6 +107,29 @@ impl TokenBucket {
             return Ok(());
         }
         Err(Throttled::RetryIn(self.time_for(missing)))
+    }
+
+    /// The same bucket as it was left: its first call was at zero.
+    pub(super) fn at_level(self, level: BucketLevel) -> Self {
+        let BucketLevel { tokens, last } = level;
+        let tokens = tokens.clamp(0.0, f64::from(self.burst));
+        Self { tokens, last, started: Some(Duration::ZERO), ..self }
+    }
+
+    /// How full it is.
+    pub(super) fn level(&self) -> BucketLevel {
+        BucketLevel { tokens: self.tokens, last: self.last }
+    }
+
+    /// How many whole tokens it has as of the last call.
+    pub(super) fn whole_tokens(&self) -> u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between zero and the burst"
+        )]
+        let whole = (self.tokens + EPSILON).floor().max(0.0) as u32;
+        whole.min(self.burst)
     }
 
     fn refill(&mut self, now: Duration) {

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use crate::{
     command::Capture,
     error::{BackendError, Outcome, Retry},
+    failed_op::Status,
     id::EntryId,
+    name::{Domain, FailureType, ServiceName},
+    time::Timestamp,
 };
 
 /// Keeps failed operations.
@@ -23,7 +26,14 @@ pub trait CaptureStore: fmt::Debug + Send + Sync + 'static {
     /// - When an entry with the same dedup key is live, the capture merges into it: occurrences grow by one,
     ///   and the answer has that entry's id. The merged id is remembered. Should several be live (one of them
     ///   reopened or imported), the oldest by (captured at, id) is meant.
+    /// - A capture with [`OnMerge::KeepLast`](crate::command::OnMerge::KeepLast) replaces the payload of the entry that it merges
+    ///   into, and the payload version grows by one, unless the entry's status is protected.
     /// - Both hold inside one batch too, in its order.
+    /// - A new entry respects the capture's limits, counted over live entries in the same step. With
+    ///   [`WhenFull::DropOldest`](crate::command::WhenFull::DropOldest) the oldest live entries by (captured at, id) that are not protected go,
+    ///   of the domain where its limit is reached, else of all; [`decide::MAX_EVICTIONS`](crate::decide::MAX_EVICTIONS) at most for one capture, which
+    ///   is then kept if the number of live entries does not grow. An evicted entry is gone; its evidence stays, with a
+    ///   record of the eviction, and its id is remembered: keeping it again answers [`Disposition::Repeated`].
     /// - The state is set to the capture's, with the store's now: `next_attempt_at`, `expires_at`, `updated_at`.
     ///   The state's `evidence_count` becomes 1.
     ///
@@ -45,6 +55,69 @@ pub struct Captured {
     pub occurrence: u64,
     /// What happened.
     pub disposition: Disposition,
+    /// How many live entries there are now. Present for a new entry that named limits.
+    pub live: Option<LiveCounts>,
+    /// What went to make room.
+    pub evicted: Vec<Evicted>,
+}
+
+impl Captured {
+    /// An answer that tells nothing of limits.
+    pub fn new(
+        id: EntryId,
+        durability: Durability,
+        occurrence: u64,
+        disposition: Disposition,
+    ) -> Self {
+        Self { id, durability, occurrence, disposition, live: None, evicted: Vec::new() }
+    }
+}
+
+/// How many live entries there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LiveCounts {
+    /// In the domain of the operation.
+    pub in_domain: u64,
+    /// In the namespace.
+    pub in_all: u64,
+}
+
+/// An entry that an overflow policy removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evicted {
+    /// Its id.
+    pub id: EntryId,
+    /// Its domain.
+    pub domain: Domain,
+    /// Its failure type.
+    pub failure_type: FailureType,
+    /// What had failed.
+    pub dependency: ServiceName,
+    /// Where it stood.
+    pub status: Status,
+    /// When it was captured.
+    pub captured_at: Timestamp,
+    /// How many captures it stood for.
+    pub occurrences: u64,
+}
+
+/// Which limit of live entries was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitScope {
+    /// That of the operation's domain.
+    Domain,
+    /// That of the namespace.
+    All,
+}
+
+impl LimitScope {
+    /// The name in answers, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Domain => "domain",
+            Self::All => "all",
+        }
+    }
 }
 
 /// What became of a capture.
@@ -104,6 +177,16 @@ pub enum CaptureError {
     /// The store can't keep this operation, whatever is tried; others are not affected.
     #[error("the operation can't be kept: {0}")]
     Invalid(String),
+    /// The limit of live entries is reached, and nothing may make room.
+    #[error("no room for another live entry: {live} of {limit} ({}) are there", scope.as_str())]
+    LimitReached {
+        /// Which limit.
+        scope: LimitScope,
+        /// How many live entries there are.
+        live: u64,
+        /// How many there may be.
+        limit: u64,
+    },
     /// The backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -113,7 +196,7 @@ impl CaptureError {
     /// Whether trying again can help. A capture is idempotent by id, so repeating it is safe.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Invalid(_) => Retry::Never,
+            Self::Invalid(_) | Self::LimitReached { .. } => Retry::Never,
             Self::Backend(error) => error.retry(),
         }
     }
@@ -121,7 +204,7 @@ impl CaptureError {
     /// What is known about the effect.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Invalid(_) => Outcome::NotApplied,
+            Self::Invalid(_) | Self::LimitReached { .. } => Outcome::NotApplied,
             Self::Backend(error) => error.outcome(),
         }
     }

@@ -11,21 +11,33 @@
 //! - After `close`, every call fails with [`BackendKind::Closed`](crate::BackendKind::Closed).
 
 mod capture_store;
+mod circuit_breaker_store;
 mod claim_store;
 mod entry_reader;
 mod evidence_log;
+mod pace_store;
 mod replay_handler;
+mod spool;
 mod store_admin;
 
-pub use capture_store::{CaptureError, CaptureStore, Captured, Disposition, Durability};
+pub use capture_store::{
+    CaptureError, CaptureStore, Captured, Disposition, Durability, Evicted, LimitScope, LiveCounts,
+};
+pub use circuit_breaker_store::{
+    BreakerStoreError, CircuitBreakerStore, ForcedBreaker, ForcedState, SaveBreaker, SharedBreaker,
+};
 pub use claim_store::{ClaimBatchOutcome, ClaimError, ClaimStore, Lapsed, Settled};
 pub use entry_reader::{EntryReader, ReadError};
 pub use evidence_log::{EvidenceBacklog, EvidenceError, EvidenceLog};
+pub use pace_store::{PaceError, PaceStore, TakePermits};
 pub use replay_handler::{Gate, ReplayContext, ReplayHandler, ReplayOutcome};
+pub use spool::{Spool, SpoolError, SpoolPosition, SpoolStatus, Spooled};
 pub use store_admin::{AdminError, CheckDepth, CheckReport, ExportedEntry, Imported, StoreAdmin};
 
 #[cfg(feature = "test-util")]
 pub use capture_store::MockCaptureStore;
+#[cfg(feature = "test-util")]
+pub use circuit_breaker_store::MockCircuitBreakerStore;
 #[cfg(feature = "test-util")]
 pub use claim_store::MockClaimStore;
 #[cfg(feature = "test-util")]
@@ -33,6 +45,10 @@ pub use entry_reader::MockEntryReader;
 #[cfg(feature = "test-util")]
 pub use evidence_log::MockEvidenceLog;
 #[cfg(feature = "test-util")]
+pub use pace_store::MockPaceStore;
+#[cfg(feature = "test-util")]
 pub use replay_handler::MockReplayHandler;
+#[cfg(feature = "test-util")]
+pub use spool::MockSpool;
 #[cfg(feature = "test-util")]
 pub use store_admin::MockStoreAdmin;

@@ -23,7 +23,7 @@ const FORM: &str = "entry";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EntryV1 {
+pub(super) struct EntryV1 {
     v: u64,
     id: String,
     namespace: String,
@@ -160,7 +160,7 @@ fn opt_time(at: Option<Timestamp>) -> Option<String> {
 }
 
 #[expect(clippy::too_many_lines, reason = "one line for each field, in the stored order")]
-fn to_v1(op: &FailedOp) -> EntryV1 {
+pub(super) fn to_v1(op: &FailedOp) -> EntryV1 {
     let FailedOp {
         id,
         namespace,
@@ -330,7 +330,7 @@ fn word<T>(
     text.map(|text| from_name(&text).ok_or(())).transpose().map_err(bad(FORM, field))
 }
 
-fn from_v1(stored: EntryV1) -> Result<FailedOp, WireError> {
+pub(super) fn from_v1(stored: EntryV1) -> Result<FailedOp, WireError> {
     let trace = stored
         .traceparent
         .map(|parent| TraceContext::parse(&parent, stored.tracestate.as_deref()))

@@ -3,11 +3,13 @@
 //! Each form is JSON with a version `v`. All past versions are read, only the newest is written, an unknown
 //! version or field is refused and never guessed. Fixtures under `tests/wire` are frozen: they are never edited.
 
+mod capture;
 mod entry;
 mod evidence;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use capture::{decode_spooled, encode_spooled};
 pub use entry::{
     decode_attempts, decode_entry, decode_labels, encode_attempts, encode_entry, encode_labels,
 };

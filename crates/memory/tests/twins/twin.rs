@@ -114,7 +114,7 @@ impl CaptureStore for Twin {
 
 fn kept_in_words_only(id: EntryId) -> Captured {
     let durability = Durability::Stored { level: "memory".into() };
-    Captured { id, durability, occurrence: 1, disposition: Disposition::New }
+    Captured::new(id, durability, 1, Disposition::New)
 }
 
 impl Twin {

@@ -137,7 +137,7 @@ impl Desk {
 
 fn captured(id: EntryId, occurrence: u64, disposition: Disposition) -> Captured {
     let durability = Durability::Stored { level: Cow::Borrowed(LEVEL) };
-    Captured { id, durability, occurrence, disposition }
+    Captured::new(id, durability, occurrence, disposition)
 }
 
 /// Ids that are there already: of entries, and of captures that merged.

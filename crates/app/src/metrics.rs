@@ -1,0 +1,48 @@
+//! Every metric of Baldur: its name, kind, labels and meaning.
+//!
+//! They go through the `metrics` facade: without a recorder of the host they cost next to nothing, and `baldur serve`
+//! installs one. Names are `baldur_<area>_<thing>_<unit>`, counters end with `_total`, times are seconds, sizes are bytes.
+//! Labels take few values: words of this catalogue, and domains and dependencies, of which capture admits few.
+
+/// A metric of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// The name that dashboards use.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it tells.
+    pub help: &'static str,
+}
+
+/// How a metric moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Up only, from the start of the process.
+    Counter,
+    /// Up and down.
+    Gauge,
+    /// Counted by size.
+    Histogram,
+}
+
+/// How captures ended, one for each.
+pub const CAPTURES: Metric = Metric {
+    name: "baldur_capture_answers_total",
+    kind: Kind::Counter,
+    labels: &["domain", "answer"],
+    help: "Captures by what their callers were told: stored, merged, spooled, queued, rejected, unknown.",
+};
+
+/// Changes of breakers.
+pub const BREAKER_CHANGES: Metric = Metric {
+    name: "baldur_breaker_changes_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "to"],
+    help: "Changes of circuit breakers, by the state that was entered.",
+};
+
+/// All of them, in order of name.
+pub const ALL: &[Metric] = &[BREAKER_CHANGES, CAPTURES];
