@@ -63,6 +63,7 @@ const CRATES: &[(&str, May)] = &[
     ),
     ("baldur-cli", Know(&["baldur", "baldur-http"])),
     ("baldur-bench", KnowAny),
+    ("baldur-crash", KnowAny),
     ("xtask", Know(&[])),
 ];
 
@@ -75,7 +76,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["baldur-http-target", "baldur-cli"]),
     ("rustls", &["baldur-http-target", "baldur-cli"]),
     ("toml", &["baldur"]),
-    ("clap", &["baldur-cli", "baldur-bench"]),
+    ("clap", &["baldur-cli", "baldur-bench", "baldur-crash"]),
     ("libtest-mimic", &["baldur-contract", "baldur-sqlite"]),
     ("cargo_metadata", &["xtask"]),
 ];

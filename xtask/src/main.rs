@@ -62,6 +62,12 @@ const TASKS: &[Task] = &[
         run: bench,
     },
     Task {
+        name: "crash",
+        usage: "crash [ARGS…]",
+        help: "kills processes, stores and disks, and looks for every promise; ARGS go to the harness",
+        run: crash,
+    },
+    Task {
         name: "help",
         usage: "help",
         help: "this list",
@@ -116,6 +122,16 @@ fn bench(arguments: &[String]) -> Result<(), Failure> {
     let mut command = process::cargo();
     command.args(["run", "--release", "--package", "baldur-bench", "--"]).args(arguments);
     process::run("bench", &mut command)
+}
+
+/// Without arguments: the long run of kills.
+fn crash(arguments: &[String]) -> Result<(), Failure> {
+    let mut command = process::cargo();
+    command.args(["run", "--release", "--package", "baldur-crash", "--"]);
+    if arguments.is_empty() {
+        command.arg("kills");
+    }
+    process::run("crash", command.args(arguments))
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@
 )]
 
 mod faults;
+mod full_disk;
 mod kills;
 mod look;
+mod outage;
 mod promises;
 mod protocol;
 mod random;
@@ -51,6 +53,24 @@ enum Command {
         /// With this mistake, which must be noticed.
         #[arg(long)]
         twin: Option<Twin>,
+        /// One JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lets the store die under load.
+    Outage {
+        /// For how long, in seconds.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        /// Captures per second: 64 to 10000.
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(64..=10_000))]
+        per_second: u64,
+        /// One JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lets the disk of store and spool fill up, on a file system of its own.
+    FullDisk {
         /// One JSON object instead of a table.
         #[arg(long)]
         json: bool,
@@ -104,6 +124,19 @@ async fn run(command: Command) -> Result<bool, Failure> {
                 }
             };
             let report = kills::run(dir.path(), plan, progress).await?;
+            println!("{}", if json { serde_json::to_string(&report)? } else { report.table() });
+            Ok(report.is_good())
+        }
+        Command::Outage { seconds, per_second, json } => {
+            let dir = tempfile::tempdir()?;
+            let plan = outage::Plan { outage: Duration::from_secs(seconds), per_second };
+            let report = outage::run(dir.path(), plan).await?;
+            println!("{}", if json { serde_json::to_string(&report)? } else { report.table() });
+            Ok(report.is_good())
+        }
+        Command::FullDisk { json } => {
+            let dir = tempfile::tempdir()?;
+            let report = full_disk::run(dir.path()).await?;
             println!("{}", if json { serde_json::to_string(&report)? } else { report.table() });
             Ok(report.is_good())
         }
