@@ -105,8 +105,10 @@ impl Deltas {
     }
 }
 
+type Changes<K> = Vec<(K, i64)>;
+
 /// What grows, and what shrinks by how much.
-fn split<K>(deltas: HashMap<K, i64>) -> (Vec<(K, i64)>, Vec<(K, i64)>) {
+fn split<K>(deltas: HashMap<K, i64>) -> (Changes<K>, Changes<K>) {
     let changed = deltas.into_iter().filter(|(_, delta)| *delta != 0);
     let (more, mut less): (Vec<_>, Vec<_>) = changed.partition(|(_, delta)| *delta > 0);
     for (_, delta) in &mut less {
