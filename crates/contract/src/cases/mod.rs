@@ -10,12 +10,15 @@ mod close;
 mod concurrency;
 mod dedup;
 mod durability;
+mod eviction;
 mod evidence;
 mod facet;
 mod hostile;
 mod isolation;
 mod lapse;
+mod on_merge;
 mod order;
+mod overflow;
 mod read_count;
 mod read_list;
 mod redrive;
@@ -30,6 +33,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         capture::CASES,
         capture_refused::CASES,
         dedup::CASES,
+        on_merge::CASES,
+        overflow::CASES,
+        eviction::CASES,
         claim::CASES,
         claim_due::CASES,
         order::CASES,

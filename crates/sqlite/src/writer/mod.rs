@@ -11,11 +11,14 @@ mod claim;
 mod counters;
 mod effects;
 mod facet_keys;
+mod gone;
 mod heads;
 mod import;
 mod insert;
+mod merge;
 #[cfg(test)]
 pub(crate) mod plans;
+mod room;
 mod session;
 mod settle;
 mod update;
