@@ -20,6 +20,7 @@ cases!(
         merged_ids_are_remembered_after_reopening,
         claims_run_on_after_reopening,
         order_holds_after_reopening,
+        breakers_and_buckets_are_there_after_reopening,
     ]
 );
 
@@ -84,5 +85,16 @@ async fn order_holds_after_reopening(lab: &Lab) -> CaseResult {
     let store = reopened(&store).await?;
     ensure_eq!(store.due_ids(10).await?, ids[1..]);
     ensure!(store.due_ids(10).await?.is_empty(), "claimed twice");
+    Ok(())
+}
+
+async fn breakers_and_buckets_are_there_after_reopening(lab: &Lab) -> CaseResult {
+    let (store, _) = lab.store().await;
+    let breaker = super::breakers::saved(&store, "gateway").await?;
+    super::pace::take(&store, "gateway", 9, super::pace::TERMS).await?;
+    let store = reopened(&store).await?;
+    ensure_eq!(store.breakers.list(None, 10).await?, [breaker]);
+    let granted = super::pace::take(&store, "gateway", 9, super::pace::TERMS).await?.granted;
+    ensure_eq!(granted, 1, "of ten permits nine were taken before");
     Ok(())
 }

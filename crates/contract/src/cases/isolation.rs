@@ -18,6 +18,7 @@ cases!(
         keys_mean_something_within_a_namespace_only,
         claims_and_sweeps_stay_in_their_namespace,
         reads_stay_in_their_namespace,
+        breakers_and_buckets_stay_in_their_namespace,
     ]
 );
 
@@ -80,5 +81,20 @@ async fn reads_stay_in_their_namespace(lab: &Lab) -> CaseResult {
     ensure_eq!(b.reader.facets(FacetScope::default()).await?, Facets::default());
     ensure!(b.evidence.unsealed(10).await?.is_empty(), "it reads its neighbour's evidence");
     ensure_eq!(b.evidence.backlog().await?.unsealed, 0);
+    Ok(())
+}
+
+async fn breakers_and_buckets_stay_in_their_namespace(lab: &Lab) -> CaseResult {
+    let [(a, _), (b, _)] = neighbours(lab).await?;
+    let ours = super::breakers::saved(&a, "gateway").await?;
+    ensure_eq!(b.breakers.load(vec![ours.name.clone()]).await?, [None]);
+    ensure_eq!(b.breakers.list(None, 10).await?, []);
+    let theirs = super::breakers::saved(&b, "gateway").await?;
+    ensure_eq!(theirs.version, 1);
+    ensure_eq!(a.breakers.list(None, 10).await?, [ours]);
+    for store in [&a, &b] {
+        let granted = super::pace::take(store, "gateway", 10, super::pace::TERMS).await?.granted;
+        ensure_eq!(granted, 10);
+    }
     Ok(())
 }

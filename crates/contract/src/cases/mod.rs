@@ -2,6 +2,7 @@
 
 mod admin;
 mod apply;
+mod breakers;
 mod capture;
 mod capture_refused;
 mod claim;
@@ -16,6 +17,7 @@ mod hostile;
 mod isolation;
 mod lapse;
 mod order;
+mod pace;
 mod read_count;
 mod read_list;
 mod redrive;
@@ -44,6 +46,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         facet::OVERFLOW_CASES,
         evidence::CASES,
         admin::CASES,
+        breakers::CASES,
+        pace::CASES,
         close::CASES,
         concurrency::CASES,
         hostile::CASES,

@@ -1,6 +1,8 @@
 //! The writer's statements, for the tests of their plans.
 
-use super::{capture, claim, counters, effects, facet_keys, heads, insert, session, update};
+use super::{
+    capture, claim, coordinate, counters, effects, facet_keys, heads, insert, session, update,
+};
 use crate::sql::MultiRow;
 
 pub(crate) fn constants() -> impl Iterator<Item = &'static str> {
@@ -13,6 +15,9 @@ pub(crate) fn constants() -> impl Iterator<Item = &'static str> {
         claim::DUE,
         claim::DUE_OF_DEPENDENCY,
         claim::RUN_OUT,
+        coordinate::SAVE,
+        coordinate::LEVELS,
+        coordinate::LEVEL,
         facet_keys::FIND,
         heads::LINES,
         heads::MARKED,
