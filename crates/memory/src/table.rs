@@ -7,6 +7,7 @@ use baldur_core::{
 };
 
 use crate::{
+    coordinate::Agreed,
     facet::{Bucket, FacetCounters},
     index::{DueAt, Indexes},
 };
@@ -41,9 +42,14 @@ pub(crate) struct Table {
     facets: FacetCounters,
     evidence_total: u64,
     evidence_oldest: Option<Timestamp>,
+    agreed: Agreed,
 }
 
 impl Table {
+    pub(crate) fn agreed(&mut self) -> &mut Agreed {
+        &mut self.agreed
+    }
+
     pub(crate) fn row(&self, id: EntryId) -> Option<&Row> {
         self.rows.get(&id)
     }

@@ -14,12 +14,17 @@ struct Migration {
 }
 
 /// All of them, in order. A released one is never edited: its digest is stored with each file that it ran on.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, name: "entries", sql: include_str!("../migrations/0001_entries.sql") },
     Migration {
         version: 2,
         name: "live_limits",
         sql: include_str!("../migrations/0002_live_limits.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "coordination",
+        sql: include_str!("../migrations/0003_coordination.sql"),
     },
 ];
 

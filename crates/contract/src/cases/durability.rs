@@ -27,6 +27,7 @@ cases!(
         evictions_are_remembered_after_reopening,
         limits_hold_after_reopening,
         a_replaced_payload_is_there_after_reopening,
+        breakers_and_buckets_are_there_after_reopening,
     ]
 );
 
@@ -135,5 +136,16 @@ async fn a_replaced_payload_is_there_after_reopening(lab: &Lab) -> CaseResult {
     let store = reopened(&store).await?;
     let op = store.op(id).await?;
     ensure_eq!((op.request_data.as_str(), op.payload_version), ("2", 2));
+    Ok(())
+}
+
+async fn breakers_and_buckets_are_there_after_reopening(lab: &Lab) -> CaseResult {
+    let (store, _) = lab.store().await;
+    let breaker = super::breakers::saved(&store, "gateway").await?;
+    super::pace::take(&store, "gateway", 9, super::pace::TERMS).await?;
+    let store = reopened(&store).await?;
+    ensure_eq!(store.breakers.list(None, 10).await?, [breaker]);
+    let granted = super::pace::take(&store, "gateway", 9, super::pace::TERMS).await?.granted;
+    ensure_eq!(granted, 1, "of ten permits nine were taken before");
     Ok(())
 }

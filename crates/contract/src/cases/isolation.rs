@@ -21,6 +21,7 @@ cases!(
         claims_and_sweeps_stay_in_their_namespace,
         reads_stay_in_their_namespace,
         limits_count_one_namespace,
+        breakers_and_buckets_stay_in_their_namespace,
     ]
 );
 
@@ -105,4 +106,19 @@ async fn limits_count_one_namespace(lab: &Lab) -> CaseResult {
     ensure_eq!(a.trail(gone).await?.len(), 1);
     a.ensure_sound().await?;
     b.ensure_sound().await
+}
+
+async fn breakers_and_buckets_stay_in_their_namespace(lab: &Lab) -> CaseResult {
+    let [(a, _), (b, _)] = neighbours(lab).await?;
+    let ours = super::breakers::saved(&a, "gateway").await?;
+    ensure_eq!(b.breakers.load(vec![ours.name.clone()]).await?, [None]);
+    ensure_eq!(b.breakers.list(None, 10).await?, []);
+    let theirs = super::breakers::saved(&b, "gateway").await?;
+    ensure_eq!(theirs.version, 1);
+    ensure_eq!(a.breakers.list(None, 10).await?, [ours]);
+    for store in [&a, &b] {
+        let granted = super::pace::take(store, "gateway", 10, super::pace::TERMS).await?.granted;
+        ensure_eq!(granted, 10);
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod apply;
+mod breakers;
 mod capture;
 mod capture_refused;
 mod claim;
@@ -19,6 +20,7 @@ mod lapse;
 mod on_merge;
 mod order;
 mod overflow;
+mod pace;
 mod read_count;
 mod read_list;
 mod redrive;
@@ -50,6 +52,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         facet::OVERFLOW_CASES,
         evidence::CASES,
         admin::CASES,
+        breakers::CASES,
+        pace::CASES,
         close::CASES,
         concurrency::CASES,
         hostile::CASES,

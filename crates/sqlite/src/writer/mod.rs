@@ -8,6 +8,7 @@
 
 mod capture;
 mod claim;
+mod coordinate;
 mod counters;
 mod effects;
 mod facet_keys;
@@ -36,6 +37,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use capture::Capturing;
 pub(crate) use claim::{Claiming, Lapsing};
+pub(crate) use coordinate::{Saving, Taking};
 pub(crate) use import::Importing;
 pub(crate) use session::Session;
 pub(crate) use settle::{Acting, Extending, Settling};

@@ -1,8 +1,8 @@
 //! The writer's statements, for the tests of their plans.
 
 use super::{
-    capture, claim, counters, effects, facet_keys, gone, heads, insert, merge, room, session,
-    update,
+    capture, claim, coordinate, counters, effects, facet_keys, gone, heads, insert, merge, room,
+    session, update,
 };
 use crate::sql::MultiRow;
 
@@ -23,6 +23,9 @@ pub(crate) fn constants() -> impl Iterator<Item = &'static str> {
         claim::DUE,
         claim::DUE_OF_DEPENDENCY,
         claim::RUN_OUT,
+        coordinate::SAVE,
+        coordinate::LEVELS,
+        coordinate::LEVEL,
         facet_keys::FIND,
         heads::LINES,
         heads::MARKED,
