@@ -4,6 +4,8 @@
 //! installs one. Names are `baldur_<area>_<thing>_<unit>`, counters end with `_total`, times are seconds, sizes are bytes.
 //! Labels take few values: words of this catalogue, and domains and dependencies, of which capture admits few.
 
+use baldur_core::name::Domain;
+
 /// A metric of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
@@ -68,6 +70,177 @@ pub const BREAKER_STORE_FAILURES: Metric = Metric {
     help: "Rounds in which the states of circuit breakers were not exchanged with other processes.",
 };
 
+/// Captures that were begun here or found in the spool.
+pub const CAPTURE_OFFERED: Metric = Metric {
+    name: "baldur_capture_offered_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Captures that were begun, and records of earlier processes that were found in the spool.",
+};
+
+/// Captures that are under way.
+pub const CAPTURE_HELD: Metric = Metric {
+    name: "baldur_capture_held_entries",
+    kind: Kind::Gauge,
+    labels: &["account"],
+    help: "Captures under way, by account: queued, in_flight, spooled, unknown.",
+};
+
+/// Captures that the store has.
+pub const CAPTURE_SETTLED: Metric = Metric {
+    name: "baldur_capture_settled_total",
+    kind: Kind::Counter,
+    labels: &["account"],
+    help: "Captures that the store has, by account: stored, merged.",
+};
+
+/// Captures that were certainly not kept.
+pub const CAPTURE_REJECTED: Metric = Metric {
+    name: "baldur_capture_rejected_total",
+    kind: Kind::Counter,
+    labels: &["reason"],
+    help: "Captures that were certainly not kept, by reason.",
+};
+
+/// Captures that were thrown away.
+pub const CAPTURE_DROPPED: Metric = Metric {
+    name: "baldur_capture_dropped_total",
+    kind: Kind::Counter,
+    labels: &["domain", "reason"],
+    help: "Captures that were thrown away, by domain and reason: newest, oldest, shutdown, spool_damaged.",
+};
+
+/// Whether captures ask the store.
+pub const STORE_UP: Metric = Metric {
+    name: "baldur_capture_store_up",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "1 while captures go to the store, 0 while they go to the spool because the store failed.",
+};
+
+/// Records that left the spool.
+pub const DRAIN_RECORDS: Metric = Metric {
+    name: "baldur_drain_records_total",
+    kind: Kind::Counter,
+    labels: &["answer"],
+    help: "Records that left the spool, by answer: stored, merged, set_aside.",
+};
+
+/// Batches of the spool that the store did not take.
+pub const DRAIN_FAILURES: Metric = Metric {
+    name: "baldur_drain_failures_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Batches of spooled records that the store or the spool failed at; they are tried again.",
+};
+
+/// What the outbox holds, in entries.
+pub const OUTBOX_ENTRIES: Metric = Metric {
+    name: "baldur_outbox_entries",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Captures in the outbox, those under way included.",
+};
+
+/// What the outbox holds, in bytes.
+pub const OUTBOX_BYTES: Metric = Metric {
+    name: "baldur_outbox_bytes",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Bytes of the captures in the outbox.",
+};
+
+/// How long the oldest capture has waited in the outbox.
+pub const OUTBOX_OLDEST: Metric = Metric {
+    name: "baldur_outbox_oldest_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "How long the oldest capture has waited in the outbox.",
+};
+
+/// Alarms of the outbox.
+pub const OUTBOX_ALARMS: Metric = Metric {
+    name: "baldur_outbox_alarms_total",
+    kind: Kind::Counter,
+    labels: &["alarm"],
+    help: "Alarms that the outbox raised: full, old, dropping. Each can be raised again after it was cleared.",
+};
+
+/// Restarts of the tasks that move captures.
+pub const WORKER_RESTARTS: Metric = Metric {
+    name: "baldur_worker_restarts_total",
+    kind: Kind::Counter,
+    labels: &["worker"],
+    help: "Background tasks that ended by a fault and were started again: outbox, drainer.",
+};
+
 /// All of them, in order of name.
-pub const ALL: &[Metric] =
-    &[BREAKER_CHANGES, BREAKER_REJECTIONS, BREAKER_STATE, BREAKER_STORE_FAILURES, CAPTURES];
+pub const ALL: &[Metric] = &[
+    BREAKER_CHANGES,
+    BREAKER_REJECTIONS,
+    BREAKER_STATE,
+    BREAKER_STORE_FAILURES,
+    CAPTURES,
+    CAPTURE_DROPPED,
+    CAPTURE_HELD,
+    CAPTURE_OFFERED,
+    CAPTURE_REJECTED,
+    CAPTURE_SETTLED,
+    STORE_UP,
+    DRAIN_FAILURES,
+    DRAIN_RECORDS,
+    OUTBOX_ALARMS,
+    OUTBOX_BYTES,
+    OUTBOX_ENTRIES,
+    OUTBOX_OLDEST,
+    WORKER_RESTARTS,
+];
+
+pub(crate) fn counter(of: Metric, n: u64) {
+    ::metrics::counter!(of.name).increment(n);
+}
+
+/// Sets a gauge. Sizes beyond 2^53 lose their last digits.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+pub(crate) fn gauge(of: Metric, value: u64) {
+    ::metrics::gauge!(of.name).set(value as f64);
+}
+
+/// Moves a gauge by a difference, since differences may arrive in any order.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+pub(crate) fn held(account: &'static str, n: u64, more: bool) {
+    let gauge = ::metrics::gauge!(CAPTURE_HELD.name, "account" => account);
+    if more { gauge.increment(n as f64) } else { gauge.decrement(n as f64) }
+}
+
+pub(crate) fn settled(account: &'static str, n: u64) {
+    ::metrics::counter!(CAPTURE_SETTLED.name, "account" => account).increment(n);
+}
+
+pub(crate) fn rejected(reason: &'static str, n: u64) {
+    ::metrics::counter!(CAPTURE_REJECTED.name, "reason" => reason).increment(n);
+}
+
+pub(crate) fn answered(domain: &Domain, answer: &'static str) {
+    let domain = domain.as_str().to_owned();
+    ::metrics::counter!(CAPTURES.name, "domain" => domain, "answer" => answer).increment(1);
+}
+
+pub(crate) fn dropped(domain: &Domain, reason: &'static str, n: u64) {
+    let domain = domain.as_str().to_owned();
+    ::metrics::counter!(CAPTURE_DROPPED.name, "domain" => domain, "reason" => reason).increment(n);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_is_in_order_and_names_follow_the_rule() {
+        assert!(ALL.is_sorted_by(|a, b| a.name < b.name), "sorted, without twins");
+        for metric in ALL {
+            assert!(metric.name.starts_with("baldur_"), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter);
+        }
+    }
+}

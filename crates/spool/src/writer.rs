@@ -153,9 +153,10 @@ impl Writer {
         if let Err(error) = current.file.write(&text) {
             return Err(self.undo(current, is_new, error));
         }
-        let synced = current.file.sync().and_then(|()| {
-            if is_new { self.sync_lane(&current.path) } else { Ok(()) }
-        });
+        let synced = current
+            .file
+            .sync()
+            .and_then(|()| if is_new { self.sync_lane(&current.path) } else { Ok(()) });
         if let Err(error) = synced {
             self.abandon(current, is_new);
             return Err(Failed::uncertain(error));
