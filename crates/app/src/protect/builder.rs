@@ -1,23 +1,18 @@
 //! How a guard is made.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use baldur_core::{
     name::ServiceName,
-    policy::{BackoffPolicy, Breaker, BreakerPolicy},
+    policy::{BackoffPolicy, BreakerPolicy},
 };
 
 use super::{
     ConcurrencyPolicy, OnDrop, OnFallback, OnPermanent, Protect, ProtectError, ProtectPolicy,
-    RetryBudget, RetryBudgetPolicy,
-    breaker::SharedBreaker,
-    budget,
-    bulkhead::Bulkhead,
-    capture::Keeper,
-    guard::Inner,
+    RetryBudget, RetryBudgetPolicy, bulkhead::Bulkhead, capture::Keeper, guard::Inner,
     meter::Meter,
 };
-use crate::{Env, capture::CaptureService};
+use crate::{Env, breakers::Breakers, capture::CaptureService};
 
 /// A guard in the making: [`Protect::builder`]. What is not set stays as [`ProtectPolicy::default`] has it.
 #[derive(Clone, Debug)]
@@ -28,6 +23,7 @@ pub struct ProtectBuilder {
     env: Option<Env>,
     policy: ProtectPolicy,
     budget: Option<RetryBudget>,
+    breakers: Option<Breakers>,
 }
 
 macro_rules! policy_setters {
@@ -50,6 +46,7 @@ impl ProtectBuilder {
             env: None,
             policy: ProtectPolicy::default(),
             budget: None,
+            breakers: None,
         }
     }
 
@@ -100,6 +97,15 @@ impl ProtectBuilder {
         self
     }
 
+    /// Takes the breaker of its name from this registry, instead of one that nobody else knows.
+    ///
+    /// Guards of one name then share their breaker, events tell of it, people can force it, and other processes may
+    /// share its state. The policy of a breaker is that of the first who asked for it.
+    pub fn breakers(mut self, breakers: &Breakers) -> Self {
+        self.breakers = Some(breakers.clone());
+        self
+    }
+
     /// Other surroundings than those of the capture service.
     pub fn env(mut self, env: Env) -> Self {
         self.env = Some(env);
@@ -112,15 +118,17 @@ impl ProtectBuilder {
     ///
     /// When the name is none or a value of the policy is out of its range.
     pub fn build(self) -> Result<Protect, ProtectError> {
-        let Self { name, capture, env, policy, budget } = self;
+        let Self { name, capture, env, policy, budget, breakers } = self;
         policy.check()?;
         let name = ServiceName::parse(&name)?;
         let env = env.unwrap_or_else(|| capture.env().clone());
-        let breaker = Breaker::new(policy.breaker);
-        let breaker = SharedBreaker::new(name.clone(), Arc::clone(&env.clock), breaker);
+        let breakers = breakers.unwrap_or_else(|| Breakers::new(&env));
+        let breaker = breakers.get(&name, policy.breaker);
+        // The breaker of a registry may have been made by a guard with another policy.
+        policy.check_with(&breaker.policy())?;
         Ok(Protect::of(Inner {
             keeper: Keeper::new(capture, &policy),
-            budget: budget.unwrap_or_else(|| budget::RetryBudget::of(policy.retry_budget)),
+            budget: budget.unwrap_or_else(|| RetryBudget::of(policy.retry_budget)),
             bulkhead: policy.concurrency.map(Bulkhead::new),
             meter: Meter::new(&name),
             name,

@@ -22,7 +22,9 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{CALL_DROPPED, CallFailure, NotKept, OnDrop, ProtectPolicy, guard::Inner, meter::Ended};
+use super::{
+    CALL_DROPPED, CallFailure, NotKept, OnDrop, ProtectPolicy, guard::Inner, meter::Ended,
+};
 use crate::{
     Who,
     capture::{CaptureService, Oversize},

@@ -10,10 +10,13 @@ use baldur_core::{
 
 use super::{
     CallFailure, ClassifyFailure, Operation, ProtectBuilder, ProtectError, ProtectPolicy,
-    Protected, RetryBudget, breaker::SharedBreaker, bulkhead::Bulkhead, capture::Keeper,
-    meter::Meter, operation::ByTrait, operation::NoFallback,
+    Protected, RetryBudget,
+    bulkhead::Bulkhead,
+    capture::Keeper,
+    meter::Meter,
+    operation::{ByTrait, NoFallback},
 };
-use crate::{Env, Who, capture::CaptureService};
+use crate::{Env, Who, breakers::ManagedBreaker, capture::CaptureService};
 
 /// Guards the calls to one dependency. Cheap to clone; clones share breaker, budget and concurrency limit.
 #[derive(Clone, Debug)]
@@ -26,7 +29,7 @@ pub(super) struct Inner {
     pub(super) name: ServiceName,
     pub(super) policy: ProtectPolicy,
     pub(super) env: Env,
-    pub(super) breaker: SharedBreaker,
+    pub(super) breaker: ManagedBreaker,
     pub(super) budget: RetryBudget,
     pub(super) bulkhead: Option<Bulkhead>,
     pub(super) keeper: Keeper,
@@ -106,6 +109,11 @@ impl Protect {
     /// How the breaker stood after the last call. An open one whose time is over lets the next call probe.
     pub fn state(&self) -> BreakerState {
         self.inner.breaker.state()
+    }
+
+    /// Its breaker.
+    pub fn breaker(&self) -> &ManagedBreaker {
+        &self.inner.breaker
     }
 
     /// The retries that are left, to be looked at or shared with other guards.

@@ -177,18 +177,23 @@ impl ProtectPolicy {
                 "timeout of a try must be at most the deadline of the call".to_owned(),
             ));
         }
-        if self.deadline >= self.breaker.settings().probe_timeout {
-            // A probe that may outlive its own timeout would never be counted.
-            return Err(ProtectError::Invalid(
-                "deadline of a call must be shorter than the breaker's probe timeout".to_owned(),
-            ));
-        }
         if self.fallback_timeout >= self.deadline {
             return Err(ProtectError::Invalid(
                 "fallback timeout must be shorter than the deadline".to_owned(),
             ));
         }
-        Ok(())
+        self.check_with(&self.breaker)
+    }
+
+    /// Whether it goes together with this breaker.
+    pub(super) fn check_with(&self, breaker: &BreakerPolicy) -> Result<(), ProtectError> {
+        if self.deadline < breaker.settings().probe_timeout {
+            return Ok(());
+        }
+        // A probe that may outlive its own timeout would never be counted.
+        Err(ProtectError::Invalid(
+            "deadline of a call must be shorter than the breaker's probe timeout".to_owned(),
+        ))
     }
 
     fn check_ranges(&self) -> Result<(), String> {

@@ -59,7 +59,7 @@ impl Inner {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         // Dropped without an end, the permit counts for nothing.
-        let permit = self.breaker.admit().map_err(|retry_in| self.rejected(retry_in))?;
+        let mut permit = self.breaker.admit().map_err(|no| self.rejected(no.retry_in))?;
         let slot = match &self.bulkhead {
             None => None,
             Some(bulkhead) => match bulkhead.enter(limits.begun, limits.until).await {
@@ -69,7 +69,11 @@ impl Inner {
         };
         self.budget.pay();
         limits.waited = slot.as_ref().is_some_and(|slot| slot.waited);
-        let mut now = if limits.waited { Instant::now() } else { limits.begun };
+        let mut now = limits.begun;
+        if limits.waited {
+            now = Instant::now();
+            permit.restart();
+        }
         loop {
             let made = self.made(now, limits, &attempt, classify, call(attempt.clone())).await;
             let failed = match made {
@@ -95,6 +99,7 @@ impl Inner {
             token.spend();
             self.meter.retry();
             now = Instant::now();
+            permit.restart();
             attempt = attempt.next();
         }
     }
