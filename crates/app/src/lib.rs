@@ -8,6 +8,8 @@ pub mod metrics;
 pub mod protect;
 mod range;
 pub mod replay;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use breakers::{BreakerEvent, Breakers, ManagedBreaker};
 pub use capture::{CaptureFailure, CapturePolicy, CaptureService, Oversize, Refusal};

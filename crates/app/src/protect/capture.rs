@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "tower")]
+use baldur_core::policy::redact::RedactionRules;
 use baldur_core::{
-    EntryId, NewFailedOp, Retry,
+    EntryId, NewFailedOp, NotReplayable, OpState, Retry,
     command::Capture,
     name::IdempotencyKey,
     policy::{
@@ -30,9 +32,25 @@ use crate::{
     capture::{CaptureService, Oversize},
 };
 
+/// A failed call, as it is handed over.
+#[derive(Debug)]
+pub(crate) struct ToKeep {
+    pub(crate) op: NewFailedOp,
+    pub(crate) failure: CallFailure,
+    pub(crate) who: Who,
+    /// Why it can't be replayed, for what the operation itself doesn't show.
+    pub(crate) not_replayable: Option<NotReplayable>,
+}
+
+impl ToKeep {
+    pub(crate) fn new(op: NewFailedOp, failure: CallFailure, who: Who) -> Self {
+        Self { op, failure, who, not_replayable: None }
+    }
+}
+
 /// Keeps failed calls.
 #[derive(Clone, Debug)]
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     service: CaptureService,
     timeout: Duration,
     max_wait: Duration,
@@ -41,7 +59,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(service: CaptureService, policy: &ProtectPolicy) -> Self {
+    pub(crate) fn new(service: CaptureService, policy: &ProtectPolicy) -> Self {
         Self {
             service,
             timeout: policy.capture_timeout,
@@ -51,27 +69,28 @@ impl Keeper {
         }
     }
 
+    #[cfg(feature = "tower")]
+    pub(super) fn redaction(&self) -> &RedactionRules {
+        &self.service.policy().redaction
+    }
+
     /// Keeps a call that failed. The capture ends by itself, also when the caller goes away.
-    pub(super) async fn keep(
-        &self,
-        op: NewFailedOp,
-        failure: CallFailure,
-        who: Who,
-    ) -> Result<Captured, NotKept> {
-        let task = tokio::spawn(self.clone().keep_in_time(op, failure, who));
+    pub(crate) async fn keep(&self, call: ToKeep) -> Result<Captured, NotKept> {
+        let task = tokio::spawn(self.clone().keep_in_time(call));
         task.await.unwrap_or(Err(NotKept::Interrupted))
     }
 
-    async fn keep_in_time(
-        self,
-        op: NewFailedOp,
-        failure: CallFailure,
-        who: Who,
-    ) -> Result<Captured, NotKept> {
+    async fn keep_in_time(self, call: ToKeep) -> Result<Captured, NotKept> {
+        let ToKeep { op, failure, who, not_replayable } = call;
         let until = Instant::now() + self.timeout;
         let retry_after = failure.retry_after.unwrap_or_default().min(self.max_wait);
         let mut capture =
             self.service.prepare(described(op, failure), &who, Oversize::KeepUnreplayable)?;
+        let state = &capture.op.state;
+        if not_replayable.is_some() && state.not_replayable.is_none() {
+            let fresh = OpState::captured(state.max_retries, not_replayable, capture.op.created_at);
+            capture.op.state = fresh;
+        }
         capture.next_attempt_in = capture.next_attempt_in.max(retry_after);
         let mut last = NotKept::TimedOut { after: self.timeout };
         match timeout_at(until, self.repeat(capture, &mut last)).await {
@@ -98,14 +117,14 @@ impl Keeper {
     }
 
     /// Keeps a call whose future was dropped, if there is room and a runtime to do it.
-    fn keep_in_background(&self, op: NewFailedOp, failure: CallFailure, who: Who) {
-        let id = op.id.map(|id| id.to_string());
+    pub(crate) fn keep_in_background(&self, call: ToKeep) {
+        let id = call.op.id.map(|id| id.to_string());
         let room = Arc::clone(&self.background).try_acquire_owned();
         let (Ok(room), Ok(runtime)) = (room, Handle::try_current()) else {
             tracing::error!(id, "protect.dropped_call_lost");
             return;
         };
-        let keeping = self.clone().keep_in_time(op, failure, who);
+        let keeping = self.clone().keep_in_time(call);
         runtime.spawn(async move {
             if let Err(error) = keeping.await {
                 tracing::error!(id, error = %error, "protect.dropped_call_lost");
@@ -202,7 +221,7 @@ impl<'g, B: FnOnce() -> NewFailedOp> UnderWay<'g, B> {
             return Err((self.id, NotKept::Interrupted));
         };
         drop(self);
-        guard.keeper.keep(op, failure, who).await.map_err(|error| {
+        guard.keeper.keep(ToKeep::new(op, failure, who)).await.map_err(|error| {
             tracing::error!(entry = %id, error = %error, "protect.capture_failed");
             (id, error)
         })
@@ -223,7 +242,7 @@ impl<B: FnOnce() -> NewFailedOp> Drop for UnderWay<'_, B> {
             OnDrop::Capture => {
                 let failure = self.failure.take().unwrap_or_else(dropped);
                 let (op, _, who) = subject.made(self.guard);
-                self.guard.keeper.keep_in_background(op, failure, who);
+                self.guard.keeper.keep_in_background(ToKeep::new(op, failure, who));
             }
             OnDrop::Ignore => {}
         }

@@ -8,6 +8,9 @@ use baldur_core::{
     policy::BreakerState,
 };
 
+#[cfg(feature = "tower")]
+use baldur_core::{Clock, policy::redact::RedactionRules};
+
 use super::{
     CallFailure, ClassifyFailure, Operation, ProtectBuilder, ProtectError, ProtectPolicy,
     Protected, RetryBudget,
@@ -96,6 +99,17 @@ impl Protect {
         &self.inner
     }
 
+    /// What the entries of failed calls are cleaned by.
+    #[cfg(feature = "tower")]
+    pub(crate) fn redaction(&self) -> &RedactionRules {
+        self.inner.keeper.redaction()
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.inner.env.clock
+    }
+
     /// The dependency.
     pub fn name(&self) -> &ServiceName {
         &self.inner.name
@@ -136,7 +150,7 @@ impl Protect {
     pub async fn call<T, E, F, Fut>(&self, context: CallContext, call: F) -> Result<T, Protected<E>>
     where
         T: Send,
-        E: ClassifyFailure + Send + Sync,
+        E: ClassifyFailure + Send,
         F: FnMut(IdempotencyKey, u32) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
@@ -156,7 +170,7 @@ impl Protect {
     ) -> Result<T, Protected<E>>
     where
         T: Send,
-        E: Send + Sync,
+        E: Send,
         C: Fn(&E) -> CallFailure + Send + Sync,
         F: FnMut(IdempotencyKey, u32) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,

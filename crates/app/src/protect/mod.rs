@@ -28,7 +28,7 @@
 mod budget;
 mod builder;
 mod bulkhead;
-mod capture;
+pub(crate) mod capture;
 mod error;
 mod guard;
 mod meter;

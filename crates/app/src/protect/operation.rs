@@ -97,6 +97,13 @@ pub struct ByTrait;
 #[derive(Clone, Copy, Debug)]
 pub struct By<F>(F);
 
+impl<F> By<F> {
+    #[cfg(feature = "tower")]
+    pub(crate) fn function(function: F) -> Self {
+        Self(function)
+    }
+}
+
 impl<E: ClassifyFailure> Classify<E> for ByTrait {
     fn classify(&self, error: &E) -> CallFailure {
         error.classify()
@@ -234,7 +241,7 @@ impl<'g, B, C, R> Operation<'g, B, C, R> {
         C: Classify<E>,
         R: Rescue<T, E>,
         T: Send,
-        E: Send + Sync,
+        E: Send,
         F: FnMut(Try) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
@@ -259,7 +266,7 @@ impl<'g, B, C, R> Operation<'g, B, C, R> {
     }
 }
 
-impl<E: Send + Sync> Failed<E> {
+impl<E: Send> Failed<E> {
     /// What becomes of a failed call: a fallback's value, a capture, an error that says so.
     async fn settled<T, B, R>(
         self,

@@ -53,7 +53,7 @@ impl Inner {
     ) -> Result<T, Failed<E>>
     where
         T: Send,
-        E: Send + Sync,
+        E: Send,
         C: Classify<E>,
         F: FnMut(Try) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
