@@ -12,6 +12,8 @@ pub mod protect;
 mod range;
 pub mod replay;
 pub mod spooling;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use breakers::{BreakerEvent, Breakers, ManagedBreaker};
 pub use capture::{

@@ -174,6 +174,46 @@ pub const WORKER_RESTARTS: Metric = Metric {
     help: "Background tasks that ended by a fault and were started again: outbox, drainer.",
 };
 
+/// Logical calls through guards, however often they were tried.
+pub const PROTECT_CALLS: Metric = Metric {
+    name: "baldur_protect_calls_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "outcome"],
+    help: "Protected calls by how they ended, before any fallback: success, rejected, permanent, failed, timeout, deadline, circuit_open, bulkhead_full, dropped.",
+};
+
+/// How long logical calls took.
+pub const PROTECT_SECONDS: Metric = Metric {
+    name: "baldur_protect_call_seconds",
+    kind: Kind::Histogram,
+    labels: &["dependency"],
+    help: "How long protected calls took, with their tries and waits, without fallback and capture.",
+};
+
+/// Tries after the first.
+pub const PROTECT_RETRIES: Metric = Metric {
+    name: "baldur_protect_retries_total",
+    kind: Kind::Counter,
+    labels: &["dependency"],
+    help: "Tries of protected calls after the first.",
+};
+
+/// Tries that were not made.
+pub const PROTECT_RETRIES_REFUSED: Metric = Metric {
+    name: "baldur_protect_retries_refused_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "by"],
+    help: "Retries that were due and not made, by what refused them: budget, deadline, breaker, retry_after.",
+};
+
+/// Calls that found no slot.
+pub const PROTECT_BULKHEAD_REFUSALS: Metric = Metric {
+    name: "baldur_protect_bulkhead_refusals_total",
+    kind: Kind::Counter,
+    labels: &["dependency"],
+    help: "Protected calls that were not made because too many were under way.",
+};
+
 /// All of them, in order of name.
 pub const ALL: &[Metric] = &[
     BREAKER_CHANGES,
@@ -193,6 +233,11 @@ pub const ALL: &[Metric] = &[
     OUTBOX_BYTES,
     OUTBOX_ENTRIES,
     OUTBOX_OLDEST,
+    PROTECT_BULKHEAD_REFUSALS,
+    PROTECT_SECONDS,
+    PROTECT_CALLS,
+    PROTECT_RETRIES_REFUSED,
+    PROTECT_RETRIES,
     WORKER_RESTARTS,
 ];
 
