@@ -1,5 +1,6 @@
 //! Use cases of Baldur's open edition, over the ports of `baldur-core`.
 
+pub mod breakers;
 pub mod capture;
 pub mod entries;
 pub mod env;
@@ -11,6 +12,7 @@ pub mod recovery;
 pub mod replay;
 mod tasks;
 
+pub use breakers::{BreakerEvent, Breakers, ManagedBreaker};
 pub use capture::{CaptureFailure, CapturePolicy, CaptureService, Oversize, Refusal};
 pub use entries::EntryService;
 pub use env::{Env, OsIdGen, Who};

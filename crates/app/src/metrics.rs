@@ -44,6 +44,30 @@ pub const BREAKER_CHANGES: Metric = Metric {
     help: "Changes of circuit breakers, by the state that was entered.",
 };
 
+/// Calls that breakers rejected.
+pub const BREAKER_REJECTIONS: Metric = Metric {
+    name: "baldur_breaker_rejections_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "why"],
+    help: "Calls that circuit breakers rejected, by why: open, forced.",
+};
+
+/// How breakers stand.
+pub const BREAKER_STATE: Metric = Metric {
+    name: "baldur_breaker_state",
+    kind: Kind::Gauge,
+    labels: &["dependency"],
+    help: "What callers meet at a circuit breaker since it first changed: 0 closed, 1 half open, 2 open.",
+};
+
+/// Rounds in which the shared states of breakers could not be read or written.
+pub const BREAKER_STORE_FAILURES: Metric = Metric {
+    name: "baldur_breaker_store_failures_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Rounds in which the states of circuit breakers were not exchanged with other processes.",
+};
+
 /// Claims that ran out and were ended by housekeeping.
 pub const CLAIMS_LAPSED: Metric = Metric {
     name: "baldur_claims_lapsed_total",
@@ -113,12 +137,15 @@ pub const TASK_PANICS: Metric = Metric {
     name: "baldur_task_panics_total",
     kind: Kind::Counter,
     labels: &["task"],
-    help: "Background tasks that panicked and were begun again: recovery, probe, housekeeping.",
+    help: "Background tasks that panicked and were begun again: recovery, breakers, probe, housekeeping.",
 };
 
 /// All of them, in order of name.
 pub const ALL: &[Metric] = &[
     BREAKER_CHANGES,
+    BREAKER_REJECTIONS,
+    BREAKER_STATE,
+    BREAKER_STORE_FAILURES,
     CAPTURES,
     CLAIMS_LAPSED,
     HOUSEKEEPING_TURNS,

@@ -5,17 +5,20 @@ use std::{future::Future, sync::Arc, time::Duration};
 use baldur_core::{
     EntryId, NewFailedOp, id,
     name::{IdempotencyKey, NameError, ServiceName},
-    policy::{Breaker, BreakerState, CallOutcome, at_least},
+    policy::{BreakerState, CallOutcome, at_least},
 };
 use tokio::time::{sleep, timeout};
 
 use super::{
     CALL_TIMEOUT, CIRCUIT_OPEN, CallFailure, ClassifyFailure, FailedCall, FailureKind, OnPermanent,
     ProtectError, ProtectPolicy, Protected,
-    breaker::{Permit, SharedBreaker},
     capture::{Keeper, UnderWay},
 };
-use crate::{Env, Who, capture::CaptureService};
+use crate::{
+    Env, Who,
+    breakers::{Breakers, ManagedBreaker, Permit, Rejection},
+    capture::CaptureService,
+};
 
 /// Guards the calls to one dependency. Cheap to clone; clones share the breaker.
 #[derive(Clone, Debug)]
@@ -28,7 +31,7 @@ struct Inner {
     name: ServiceName,
     policy: ProtectPolicy,
     env: Env,
-    breaker: SharedBreaker,
+    breaker: ManagedBreaker,
     keeper: Keeper,
 }
 
@@ -63,7 +66,7 @@ struct Failed<E> {
 }
 
 impl Protect {
-    /// A guard for the dependency of this name, with a closed breaker.
+    /// A guard for the dependency of this name, with a closed breaker of its own.
     ///
     /// # Errors
     ///
@@ -74,10 +77,25 @@ impl Protect {
         policy: ProtectPolicy,
         env: Env,
     ) -> Result<Self, ProtectError> {
+        let breakers = Breakers::new(&env);
+        Self::with_breakers(name, capture, policy, env, &breakers)
+    }
+
+    /// As [`new`](Self::new), with the breaker of that name from `breakers`.
+    ///
+    /// # Errors
+    ///
+    /// When the name is none or a value of the policy is out of its range.
+    pub fn with_breakers(
+        name: &str,
+        capture: CaptureService,
+        policy: ProtectPolicy,
+        env: Env,
+        breakers: &Breakers,
+    ) -> Result<Self, ProtectError> {
         policy.check()?;
         let name = ServiceName::parse(name)?;
-        let breaker = Breaker::new(policy.breaker);
-        let breaker = SharedBreaker::new(name.clone(), Arc::clone(&env.clock), breaker);
+        let breaker = breakers.get(&name, policy.breaker);
         let keeper = Keeper::new(capture, &policy);
         Ok(Self { inner: Arc::new(Inner { name, policy, env, breaker, keeper }) })
     }
@@ -196,7 +214,9 @@ impl Protect {
             let permit = match self.inner.breaker.admit() {
                 Ok(permit) => permit,
                 // That the breaker is open now says less than why the call failed before.
-                Err(retry_in) => return Err(last.unwrap_or_else(|| self.rejected(retry_in))),
+                Err(Rejection { retry_in, .. }) => {
+                    return Err(last.unwrap_or_else(|| self.rejected(retry_in)));
+                }
             };
             let made = self.made(permit, &classify, call(key.clone(), attempt)).await;
             let failed = match made {
@@ -216,7 +236,7 @@ impl Protect {
     /// One try, within its time, with its outcome told to the breaker.
     async fn made<T, E>(
         &self,
-        permit: Permit<'_>,
+        permit: Permit,
         classify: &(dyn Fn(&E) -> CallFailure + Send + Sync),
         call: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<T, Failed<E>> {

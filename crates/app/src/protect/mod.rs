@@ -25,7 +25,6 @@
 //! The permit of the breaker is returned in each case, and counts for nothing. A panic of the call is a drop, too.
 //! Captures in the background are bounded in number and time; what finds no room is logged as lost.
 
-mod breaker;
 mod call;
 mod capture;
 mod error;

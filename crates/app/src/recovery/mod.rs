@@ -22,6 +22,7 @@
 mod arming;
 mod board;
 mod conductor;
+mod following;
 mod governor;
 mod parts;
 mod policy;
@@ -60,12 +61,13 @@ pub use self::{
 use self::{
     board::Board,
     conductor::{Conductor, ignored},
+    following::Following,
     parts::Parts,
     probing::Probing,
     signal::Command,
 };
 use crate::{
-    Env, ReplayEngine,
+    Breakers, Env, ReplayEngine,
     replay::ReplayError,
     tasks::{CloseTimeout, StartError, Tasks, supervised},
 };
@@ -79,9 +81,27 @@ pub struct Recovery {
     inner: Arc<Inner>,
 }
 
+/// What recovery works with.
+#[derive(Debug)]
+pub struct RecoverySources {
+    /// What replays. It has the handlers.
+    pub engine: ReplayEngine,
+    /// Where entries are found.
+    pub reader: Arc<dyn EntryReader>,
+    /// What the processes of the namespace share; without it each keeps the whole pace for itself.
+    pub pace: Option<Arc<dyn PaceStore>>,
+    /// The breakers whose changes are signals.
+    pub breakers: Option<Breakers>,
+    /// Who can be asked whether a dependency is back; of several for one dependency, each tells by itself.
+    pub probes: Vec<(ServiceName, Arc<dyn Probe>)>,
+    /// The surroundings.
+    pub env: Env,
+}
+
 #[derive(Debug)]
 struct Inner {
     parts: Arc<Parts>,
+    breakers: Option<Breakers>,
     probes: Vec<(ServiceName, Arc<dyn Probe>)>,
     commands: mpsc::Sender<Command>,
     /// Taken by the conductor when it starts.
@@ -90,23 +110,14 @@ struct Inner {
 }
 
 impl Recovery {
-    /// Recovery through this engine, which has the handlers.
-    ///
-    /// `pace` is what the processes of the namespace share; without it each keeps the whole pace for itself. `probes`
-    /// are asked as the policy says; of several for one dependency, each tells by itself.
+    /// Recovery on these terms.
     ///
     /// # Errors
     ///
     /// [`ReplayError::Invalid`] when a value of the policy is out of its range, or there are more than
     /// [`MAX_DEPENDENCIES`] probes.
-    pub fn new(
-        engine: ReplayEngine,
-        reader: Arc<dyn EntryReader>,
-        pace: Option<Arc<dyn PaceStore>>,
-        probes: Vec<(ServiceName, Arc<dyn Probe>)>,
-        env: Env,
-        policy: RecoveryPolicy,
-    ) -> Result<Self, ReplayError> {
+    pub fn new(sources: RecoverySources, policy: RecoveryPolicy) -> Result<Self, ReplayError> {
+        let RecoverySources { engine, reader, pace, breakers, probes, env } = sources;
         policy.check()?;
         if probes.len() > MAX_DEPENDENCIES {
             let most = format!("{} probes; {MAX_DEPENDENCIES} at most are allowed", probes.len());
@@ -126,7 +137,14 @@ impl Recovery {
         let heard = Mutex::new(Some(heard));
         let parts = Arc::new(parts);
         Ok(Self {
-            inner: Arc::new(Inner { parts, probes, commands, heard, tasks: Tasks::default() }),
+            inner: Arc::new(Inner {
+                parts,
+                breakers,
+                probes,
+                commands,
+                heard,
+                tasks: Tasks::default(),
+            }),
         })
     }
 
@@ -136,7 +154,7 @@ impl Recovery {
     ///
     /// See [`StartError`].
     pub fn start(&self) -> Result<(), StartError> {
-        let Inner { parts, probes, commands, heard, tasks } = &*self.inner;
+        let Inner { parts, breakers, probes, commands, heard, tasks } = &*self.inner;
         if !parts.policy.enabled {
             return Ok(());
         }
@@ -157,6 +175,20 @@ impl Recovery {
             supervised("probe", closing.clone(), probing, |probing| probing.run().boxed()).boxed()
         });
         let mut all: Vec<BoxFuture<'static, ()>> = probing.collect();
+        if let Some(breakers) = breakers {
+            let following = Following::new(
+                breakers.clone(),
+                Arc::clone(&parts.board),
+                commands.clone(),
+                closing.clone(),
+            );
+            all.push(
+                supervised("breakers", closing.clone(), following, |following| {
+                    following.run().boxed()
+                })
+                .boxed(),
+            );
+        }
         let heard = heard.lock().unwrap_or_else(PoisonError::into_inner).take();
         let conductor =
             Conductor::new(Arc::clone(parts), heard.ok_or(StartError::Repeated)?, closing.clone());

@@ -10,6 +10,9 @@ use baldur_core::{
 
 use super::{SWEEP_CHUNK, parts::Parts};
 
+/// By how much the clocks of processes that capture may be ahead of this one's.
+const AHEAD: Duration = Duration::from_secs(1);
+
 /// A walk over the entries that wait for one dependency and were there when it began. Each comes up once at most.
 #[derive(Debug)]
 pub(super) struct Walk {
@@ -35,7 +38,7 @@ impl Walk {
             domain: domains.iter().next().filter(|_| domains.len() == 1).cloned(),
             dependency: Some(dependency.clone()),
             // What is captured from now on waits for its own time, or else a sweep might never end.
-            created_until: Some(began.saturating_add(Duration::from_micros(1))),
+            created_until: Some(began.saturating_add(AHEAD)),
             ..Filter::default()
         };
         let longest_own_wait = parts.engine.policy().backoff.cap();

@@ -8,7 +8,7 @@ use crate::{
     error::{BackendError, Outcome, Retry},
     evidence::Evidence,
     name::{Actor, Reason, ServiceName},
-    policy::BreakerState,
+    policy::{BreakerState, breaker::ForcedState},
     time::Timestamp,
 };
 
@@ -82,25 +82,6 @@ pub struct ForcedBreaker {
     pub state: ForcedState,
     /// How long the order lasts; until it is lifted when absent.
     pub lasts: Option<Duration>,
-}
-
-/// What a breaker can be forced to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ForcedState {
-    /// Every call is rejected.
-    Open,
-    /// Every call passes.
-    Closed,
-}
-
-impl ForcedState {
-    /// The name on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-        }
-    }
 }
 
 /// Save this breaker.
