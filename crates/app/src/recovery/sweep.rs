@@ -130,12 +130,12 @@ impl Sweep {
                 self.replay(select, &governor, &mut sum).await
             }
         };
-        let pass = match pass {
-            // Too few for the watch, but not one of them worked. What a good sweep left may well fail by itself.
-            Pass::Drained if reach == Reach::Forward && governor.only_failures() => {
-                Pass::Stopped(StopCause::Failing)
-            }
-            pass => pass,
+        // Too few for the watch, but not one of them worked. What a good sweep left may well fail by itself.
+        let none_worked = reach == Reach::Forward && governor.only_failures();
+        let pass = if none_worked && matches!(pass, Pass::Drained) {
+            Pass::Stopped(StopCause::Failing)
+        } else {
+            pass
         };
         tracing::info!(
             dependency = %self.dependency,
@@ -179,7 +179,7 @@ impl Sweep {
             };
             match self.replay(ReplaySelect::Ids(ids), governor, sum).await {
                 Pass::Drained => {}
-                ended => return ended,
+                ended @ (Pass::Stopped(_) | Pass::StoreFailed) => return ended,
             }
         }
     }

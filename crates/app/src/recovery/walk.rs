@@ -52,7 +52,7 @@ impl Walk {
                 filter: self.filter.clone(),
                 order: ListOrder::OldestFirst,
                 limit: PageSize::new(SWEEP_CHUNK).unwrap_or_default(),
-                after: self.after.clone(),
+                after: self.after,
             };
             let page = self.parts.read(self.parts.reader.list(query)).await?;
             self.ended = page.next.is_none();

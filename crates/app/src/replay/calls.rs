@@ -22,6 +22,7 @@ pub(super) enum Answer {
 }
 
 /// The calls under way: at most one of each kind.
+#[expect(clippy::struct_excessive_bools, reason = "one for each kind of call")]
 pub(super) struct StoreCalls {
     parts: Arc<Parts>,
     pending: FuturesUnordered<BoxFuture<'static, Answer>>,

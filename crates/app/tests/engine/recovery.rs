@@ -196,7 +196,10 @@ async fn an_order_key_is_replayed_in_the_order_of_capture() {
     let ids = world.captured(keyed).await;
     let (handler, registry) = TestHandler::new(|op, _| async move {
         // Later ones are faster, so that only the order of claims keeps them behind.
-        tokio::time::sleep(SECOND / (1 + (op.created_at.as_micros() % 7) as u32)).await;
+        tokio::time::sleep(
+            SECOND / (1 + u32::try_from(op.created_at.as_micros() % 7).expect("small")),
+        )
+        .await;
         succeeded()
     })
     .handles("payment");
