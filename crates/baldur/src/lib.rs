@@ -30,6 +30,7 @@
 mod handlers;
 mod open;
 mod policies;
+mod recovering;
 mod settings;
 
 #[cfg(test)]
@@ -38,8 +39,9 @@ mod tests;
 #[cfg(feature = "tower")]
 pub use baldur_app::tower;
 pub use baldur_app::{
-    CaptureFailure, CapturePolicy, CaptureService, EntryService, Env, OsIdGen, Oversize, Refusal,
-    Who, protect, replay,
+    CaptureFailure, CapturePolicy, CaptureService, CloseTimeout, EntryService, Env, Housekeeping,
+    HousekeepingPolicy, OsIdGen, Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Who,
+    breakers, protect, recovery, replay,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,
@@ -54,6 +56,7 @@ pub use baldur_http_target as http_target;
 pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    BackoffSettings, CaptureSettings, CardSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
-    MAX_FILE_BYTES, RedactionSettings, ReplaySettings, Settings, SettingsError, StoreSettings,
+    BackoffSettings, CaptureSettings, CardSettings, DependencySettings, ENV_PREFIX,
+    HandlerSettings, JitterSettings, MAX_FILE_BYTES, RecoverySettings, RedactionSettings,
+    ReplaySettings, Settings, SettingsError, StoreSettings,
 };

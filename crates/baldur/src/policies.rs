@@ -16,7 +16,7 @@ use crate::settings::{
     ReplaySettings, SettingsError,
 };
 
-fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
+pub(crate) fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
     SettingsError::Unusable { key: key.to_owned(), problem: problem.to_string() }
 }
 
