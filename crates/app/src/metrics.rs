@@ -111,7 +111,7 @@ pub const CAPTURE_DROPPED: Metric = Metric {
 };
 
 /// Whether captures ask the store.
-pub const STORE_UP: Metric = Metric {
+pub const CAPTURE_STORE_UP: Metric = Metric {
     name: "baldur_capture_store_up",
     kind: Kind::Gauge,
     labels: &[],
@@ -286,6 +286,70 @@ pub const TASK_PANICS: Metric = Metric {
     help: "Background tasks that panicked and were begun again: recovery, breakers, probe, housekeeping.",
 };
 
+/// Requests that were answered.
+pub const HTTP_REQUESTS: Metric = Metric {
+    name: "baldur_http_requests_total",
+    kind: Kind::Counter,
+    labels: &["route", "method", "status"],
+    help: "HTTP requests by route template, method and class of status: 2xx, 4xx, 5xx, other, gone (the caller left).",
+};
+
+/// How long requests took.
+pub const HTTP_SECONDS: Metric = Metric {
+    name: "baldur_http_request_seconds",
+    kind: Kind::Histogram,
+    labels: &["route", "method"],
+    help: "How long HTTP requests took, to the last byte of the answer.",
+};
+
+/// Requests that are under way.
+pub const HTTP_IN_FLIGHT: Metric = Metric {
+    name: "baldur_http_in_flight_requests",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "HTTP requests that are under way.",
+};
+
+/// Connections that were not taken.
+pub const HTTP_REFUSED_CONNECTIONS: Metric = Metric {
+    name: "baldur_http_refused_connections_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Connections that were refused because there were too many.",
+};
+
+/// Whether the store answers.
+pub const STORE_UP: Metric = Metric {
+    name: "baldur_store_up",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "1 when the store answered this scrape in time, else 0; then the other gauges of the store are absent.",
+};
+
+/// How many entries there are.
+pub const STORE_ENTRIES: Metric = Metric {
+    name: "baldur_store_entries",
+    kind: Kind::Gauge,
+    labels: &["status"],
+    help: "Entries in the store, by status.",
+};
+
+/// How many entries wait for something.
+pub const STORE_LIVE_ENTRIES: Metric = Metric {
+    name: "baldur_store_live_entries",
+    kind: Kind::Gauge,
+    labels: &["domain"],
+    help: "Live entries in the store by domain: the 100 largest, and (other) for the rest.",
+};
+
+/// Evidence that waits for the journal.
+pub const STORE_UNSEALED_RECORDS: Metric = Metric {
+    name: "baldur_store_unsealed_records",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Records of evidence that have no place in the journal yet.",
+};
+
 /// All of them, in order of name.
 pub const ALL: &[Metric] = &[
     BREAKER_CHANGES,
@@ -298,11 +362,15 @@ pub const ALL: &[Metric] = &[
     CAPTURE_OFFERED,
     CAPTURE_REJECTED,
     CAPTURE_SETTLED,
-    STORE_UP,
+    CAPTURE_STORE_UP,
     CLAIMS_LAPSED,
     DRAIN_FAILURES,
     DRAIN_RECORDS,
     HOUSEKEEPING_TURNS,
+    HTTP_IN_FLIGHT,
+    HTTP_REFUSED_CONNECTIONS,
+    HTTP_SECONDS,
+    HTTP_REQUESTS,
     OUTBOX_ALARMS,
     OUTBOX_BYTES,
     OUTBOX_ENTRIES,
@@ -318,6 +386,10 @@ pub const ALL: &[Metric] = &[
     RECOVERY_REPLAYS,
     RECOVERY_SIGNALS,
     RECOVERY_SWEEPS,
+    STORE_ENTRIES,
+    STORE_LIVE_ENTRIES,
+    STORE_UNSEALED_RECORDS,
+    STORE_UP,
     TASK_PANICS,
     WORKER_RESTARTS,
 ];

@@ -100,7 +100,9 @@ async fn replay(args: ReplayArgs, session: &Session, out: &Output) -> Result<(),
     let engine = handler.engine(session, domains)?;
     let request = ReplayRequest {
         select: if id.is_empty() {
-            ReplaySelect::Due { domains: domain, dependency }
+            ReplaySelect::Due { domains: domain, dependency
+            governor: None,
+        }
         } else {
             ReplaySelect::Ids(id)
         },
