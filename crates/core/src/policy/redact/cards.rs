@@ -7,6 +7,9 @@ use super::rules::CardDetection;
 /// The shortest and the longest number that a card may have (ISO/IEC 7812-1).
 const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
+/// The fewest digits of a card.
+pub(super) const FEWEST_DIGITS: usize = *CARD_DIGITS.start();
+
 /// A bare JSON number needs this many digits to be taken for a card.
 const NUMBER_DIGITS: usize = 15;
 
@@ -34,7 +37,7 @@ pub(super) fn is_card_number(digits: &str, detection: CardDetection) -> bool {
 /// A number never starts or ends within a group, so digits inside a longer run are no card, and those of a hash or a UUID
 /// neither. Each group is looked at with at most nine successors, so the work is linear.
 pub(super) fn find(text: &str, detection: CardDetection, mut found: impl FnMut(Range<usize>)) {
-    if detection == CardDetection::Off || text.len() < *CARD_DIGITS.start() {
+    if detection == CardDetection::Off || text.len() < FEWEST_DIGITS {
         return;
     }
     let bytes = text.as_bytes();

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::facts::{self, Facts};
 use super::pairs::{is_quote, quoted_end};
 use super::text::{Spans, run_end, skip_blanks};
 
@@ -24,6 +25,9 @@ const PROGRAMS: [(&str, &str, Joint); 9] = [
 /// Words before a quoted secret. `token "x"` is what parsers complain about, so it is none of them.
 const QUOTED_AFTER: [&str; 6] = ["password", "passwd", "passphrase", "passcode", "passwort", "pwd"];
 
+/// Parts of the words before a secret that is not quoted, in the spellings that people use.
+const WORDS: [&str; 3] = ["dentified ", "DENTIFIED ", "login "];
+
 /// Words are compared no further back than this.
 const MAX_WORD: usize = 16;
 
@@ -45,6 +49,13 @@ pub(super) fn password_in(credentials: &str) -> Option<Range<usize>> {
     let (user, password) = (&credentials[..colon], &credentials[colon + 1..]);
     let is_none = password.is_empty() || (is_id(user) && is_id(password));
     (!is_none).then_some(colon + 1..credentials.len())
+}
+
+/// Whether a text with blanks can have any of these: flags, quotes, or the words that need none.
+pub(super) fn may_be_in(text: &str, facts: &Facts) -> bool {
+    facts.has(facts::QUOTE)
+        || (facts.has(facts::DASH) && (text.contains(" -") || text.starts_with('-')))
+        || WORDS.iter().any(|word| text.contains(word))
 }
 
 /// Finds what follows such flags and words. The work is linear.

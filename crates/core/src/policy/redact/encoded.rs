@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::facts::{self, Facts};
 use super::json::unescape;
 use super::text::{Spans, run_end};
 
@@ -20,19 +21,24 @@ const SHORTEST_BASE64: usize = 16;
 const PROBE: usize = 16;
 
 /// Finds words that hold a secret once they are decoded. Such a word goes as a whole, and a text with JSON escapes too.
-pub(super) fn find(text: &str, has_secret: impl Fn(&str) -> bool, spans: &mut Spans<'_>) {
-    if text.contains("\\u") && has_secret(&unescape_loosely(text)) {
+pub(super) fn find(
+    text: &str,
+    facts: &Facts,
+    has_secret: impl Fn(&str) -> bool,
+    spans: &mut Spans<'_>,
+) {
+    if facts.has(facts::BACKSLASH) && text.contains("\\u") && has_secret(&unescape_loosely(text)) {
         spans.add(0..text.len());
         return;
     }
-    if text.contains('%') {
+    if facts.has(facts::PERCENT) {
         for word in words(text, |b| !b.is_ascii_whitespace() && !b"\"'`<>".contains(&b)) {
             if is_secret_percent(&text[word.clone()], &has_secret) {
                 spans.add(word);
             }
         }
     }
-    if text.len() >= SHORTEST_BASE64 {
+    if facts.longest >= SHORTEST_BASE64 {
         let belongs = |b: u8| b.is_ascii_alphanumeric() || b"+/-_=".contains(&b);
         for word in words(text, belongs).filter(|word| word.len() >= SHORTEST_BASE64) {
             // The end of a key before is no part of the code.

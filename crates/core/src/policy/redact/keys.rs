@@ -40,13 +40,12 @@ pub(super) enum Within {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) flat: Box<str>,
-    pub(super) head: Head,
     pub(super) tail: Tail,
     pub(super) reach: Reach,
 }
 
 /// The words that make a key secret, wherever they stand in it as whole words.
-pub(super) const WORD_KEYS: [&str; 74] = [
+pub(super) const WORD_KEYS: [&str; 76] = [
     "2fa code",
     "aes key",
     "amz signature",
@@ -79,6 +78,7 @@ pub(super) const WORD_KEYS: [&str; 74] = [
     "hmac key",
     "iban",
     "jwt",
+    "master auth",
     "mfa code",
     "national id",
     "national insurance",
@@ -89,6 +89,7 @@ pub(super) const WORD_KEYS: [&str; 74] = [
     "pg pass",
     "recovery code",
     "recovery phrase",
+    "require pass",
     "root pass",
     "routing number",
     "security answer",

@@ -27,6 +27,7 @@ mod commands;
 mod detector;
 mod edits;
 mod encoded;
+mod facts;
 mod frames;
 mod json;
 mod keys;

@@ -23,47 +23,40 @@ pub(super) const MAX_NAME: usize = 64;
 /// The value is looked for this far behind its name, in bytes.
 pub(super) const MAX_GAP: usize = 128;
 
-/// Whole keys that name something.
-const NAMES: [&str; 12] = [
-    "attr",
-    "attribute",
-    "field",
-    "id",
-    "k",
-    "kind",
-    "label",
-    "n",
-    "param",
-    "property",
-    "type",
-    "var",
-];
-
-/// The ends of keys that name something.
-const NAME_ENDS: [&str; 7] =
-    ["name", "key", "header", "field", "parameter", "variable", "property"];
-
-/// Whole keys that hold what is named.
-const VALUES: [&str; 10] =
-    ["body", "content", "contents", "data", "default", "raw", "string", "text", "v", "val"];
-
-/// The ends of such keys.
-const VALUE_ENDS: [&str; 2] = ["value", "values"];
-
 impl Role {
+    /// Most keys are told by their last letter alone.
     pub(super) fn of(key: &str) -> Self {
-        let is = |known: &&str| key.eq_ignore_ascii_case(known);
-        let ends = |known: &&str| {
+        let is = |known: &str| key.eq_ignore_ascii_case(known);
+        let ends = |known: &str| {
             let start = key.len().checked_sub(known.len());
             let end = start.and_then(|start| key.as_bytes().get(start..));
             end.is_some_and(|end| end.eq_ignore_ascii_case(known.as_bytes()))
         };
-        if NAME_ENDS.iter().any(|end| ends(end)) || NAMES.iter().any(|name| is(name)) {
-            Self::Name
-        } else if VALUE_ENDS.iter().any(|end| ends(end)) || VALUES.iter().any(|name| is(name)) {
-            Self::Value
-        } else {
-            Self::Other
+        let Some(last) = key.as_bytes().last().map(u8::to_ascii_lowercase) else {
+            return Self::Other;
+        };
+        let (is_name, is_value) = match last {
+            b'a' => (false, is("data")),
+            b'd' => (ends("field") || is("id") || is("kind"), false),
+            b'e' => {
+                (ends("name") || ends("variable") || is("type") || is("attribute"), ends("value"))
+            }
+            b'g' => (false, is("string")),
+            b'k' | b'n' => (key.len() == 1, false),
+            b'l' => (is("label"), is("val")),
+            b'm' => (is("param"), false),
+            b'r' => (ends("header") || ends("parameter") || is("attr") || is("var"), false),
+            b's' => (false, ends("values") || is("contents")),
+            b't' => (false, is("content") || is("default") || is("text")),
+            b'v' => (false, key.len() == 1),
+            b'w' => (false, is("raw")),
+            b'y' => (ends("key") || ends("property"), is("body")),
+            _ => (false, false),
+        };
+        match (is_name, is_value) {
+            (true, _) => Self::Name,
+            (false, true) => Self::Value,
+            (false, false) => Self::Other,
         }
     }
 }

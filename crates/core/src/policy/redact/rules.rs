@@ -8,7 +8,7 @@ use super::detector::{Detector, Detectors};
 use super::keys::{
     HARMLESS_PHRASES, Head, INSIDE_KEYS, LAST_KEYS, LINE_KEYS, Reach, Rule, Tail, WORD_KEYS, Within,
 };
-use super::words::Words;
+use super::words::{Words, joined, with_words};
 
 /// Which runs of digits are taken for payment-card numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,15 @@ pub enum CardDetection {
     /// 13 to 19 digits that pass the Luhn check. Of arbitrary numbers of that length one in ten passes,
     /// times in milliseconds included.
     AnyLuhn,
+}
+
+/// Rules with the same first byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct ByHead {
+    /// Those that match at the start of a word.
+    at_word: Vec<Rule>,
+    /// Those that match anywhere.
+    inside: Vec<Rule>,
 }
 
 /// An extra key that has no letter or digit, so that it could match nothing.
@@ -42,7 +51,7 @@ pub struct EmptyKeyError;
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedactionRules {
     /// By first byte.
-    rules: Box<[Vec<Rule>]>,
+    rules: Box<[ByHead]>,
     /// Joined, as keys are.
     harmless: Box<[Box<str>]>,
     detectors: Detectors,
@@ -65,7 +74,7 @@ impl RedactionRules {
         keys: impl IntoIterator<Item = &'k str>,
     ) -> Result<Self, EmptyKeyError> {
         for key in keys {
-            if Words::of(key).flat.is_empty() {
+            if joined(key).is_empty() {
                 return Err(EmptyKeyError);
             }
             self.add(key, Head::Word, Tail::Word, Reach::Value);
@@ -110,15 +119,15 @@ impl RedactionRules {
     }
 
     pub(super) fn match_key(&self, key: &str, within: Within) -> Option<Reach> {
-        let words = Words::of(key);
-        let flat = words.flat.as_bytes();
+        with_words(key, |words| self.match_words(words, within))
+    }
+
+    fn match_words(&self, words: &Words<'_>, within: Within) -> Option<Reach> {
         let mut found = None;
-        for (start, byte) in flat.iter().enumerate() {
-            for rule in &self.rules[usize::from(*byte)] {
-                let fits_head = words.starts[start] || rule.head == Head::Inside;
-                if !fits_head {
-                    continue;
-                }
+        for (start, byte) in words.flat.iter().enumerate() {
+            let by_head = &self.rules[usize::from(*byte)];
+            let at_word = if words.starts[start] { &by_head.at_word[..] } else { &[] };
+            for rule in by_head.inside.iter().chain(at_word) {
                 let Some(end) = words.end_of(start, rule, within) else { continue };
                 if self.harmless.iter().any(|phrase| words.are_covered(start, end, phrase)) {
                     continue;
@@ -134,10 +143,14 @@ impl RedactionRules {
     }
 
     fn add(&mut self, key: &str, head: Head, tail: Tail, reach: Reach) {
-        let flat = Words::of(key).flat;
+        let flat = joined(key);
         if let Some(first) = flat.bytes().next() {
-            let rule = Rule { flat: flat.into(), head, tail, reach };
-            self.rules[usize::from(first)].push(rule);
+            let rule = Rule { flat: flat.into(), tail, reach };
+            let by_head = &mut self.rules[usize::from(first)];
+            match head {
+                Head::Word => by_head.at_word.push(rule),
+                Head::Inside => by_head.inside.push(rule),
+            }
         }
     }
 }
@@ -145,8 +158,8 @@ impl RedactionRules {
 impl Default for RedactionRules {
     fn default() -> Self {
         let mut rules = Self {
-            rules: vec![Vec::new(); 256].into(),
-            harmless: HARMLESS_PHRASES.iter().map(|phrase| Words::of(phrase).flat.into()).collect(),
+            rules: vec![ByHead::default(); 256].into(),
+            harmless: HARMLESS_PHRASES.iter().map(|phrase| joined(phrase).into()).collect(),
             detectors: Detectors::ALL,
             text_cards: CardDetection::KnownIssuers,
             number_cards: CardDetection::KnownIssuers,
@@ -174,7 +187,7 @@ impl fmt::Debug for RedactionRules {
         let Self { rules, harmless: _, detectors, text_cards, number_cards, max_depth, max_bytes } =
             self;
         f.debug_struct("RedactionRules")
-            .field("keys", &rules.iter().map(Vec::len).sum::<usize>())
+            .field("keys", &rules.iter().map(|r| r.at_word.len() + r.inside.len()).sum::<usize>())
             .field("detectors", detectors)
             .field("text_cards", text_cards)
             .field("number_cards", number_cards)

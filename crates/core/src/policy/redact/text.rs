@@ -3,17 +3,21 @@
 use std::ops::Range;
 
 use super::detector::Detector;
+use super::facts::{self, Facts};
 use super::rules::RedactionRules;
 use super::{REDACTED, cards, commands, encoded, numbers, pairs, tokens, urls, vendor};
 
 /// After this many rounds a text that still changes is replaced as a whole.
 const MAX_ROUNDS: usize = 8;
 
-/// Shorter texts hold no token of a vendor.
-const SHORTEST_TOKEN: usize = 18;
+/// Tokens of vendors have a run of this many letters and digits at least.
+const SHORTEST_TOKEN: usize = 14;
 
-/// Shorter texts hold no account number.
+/// Account numbers are this long at least.
 const SHORTEST_IBAN: usize = 15;
+
+/// Numbers of accounts, persons and cards have this many digits at least.
+const FEWEST_DIGITS: usize = 7;
 
 /// A text with its secrets replaced, and how many there were.
 pub(super) struct Rewritten {
@@ -37,19 +41,6 @@ impl Spans<'_> {
     }
 }
 
-/// Which ASCII bytes a text has.
-struct Present(u128);
-
-impl Present {
-    fn in_text(text: &str) -> Self {
-        Self(text.bytes().filter(u8::is_ascii).fold(0, |set, byte| set | 1 << byte))
-    }
-
-    fn any(&self, bytes: &[u8]) -> bool {
-        bytes.iter().any(|byte| self.0 & (1 << byte) != 0)
-    }
-}
-
 /// Replaces every secret that a detector finds; `None` means that there is none.
 ///
 /// Rounds go on until no detector finds anything, so the result is stable by construction.
@@ -65,11 +56,10 @@ pub(super) fn redact(text: &str, rules: &RedactionRules) -> Option<Rewritten> {
 
 fn redact_once(text: &str, rules: &RedactionRules) -> Option<Rewritten> {
     let mut spans = Spans { text, ranges: Vec::new() };
-    // Most texts are short words. One look at their bytes spares them the detectors that can't find anything.
-    let present = Present::in_text(text);
-    find_plain(text, &present, rules, &mut spans);
+    let facts = Facts::of(text);
+    find_plain(text, &facts, rules, &mut spans);
     if spans.ranges.is_empty() && rules.has(Detector::Encoded) {
-        encoded::find(text, |decoded| has_secret(decoded, rules), &mut spans);
+        encoded::find(text, &facts, |decoded| has_secret(decoded, rules), &mut spans);
     }
     replace(text, spans.ranges)
 }
@@ -77,55 +67,57 @@ fn redact_once(text: &str, rules: &RedactionRules) -> Option<Rewritten> {
 /// Whether a text that stood encoded in another has a secret. What is encoded in it in turn is not looked at.
 fn has_secret(text: &str, rules: &RedactionRules) -> bool {
     let mut spans = Spans { text, ranges: Vec::new() };
-    find_plain(text, &Present::in_text(text), rules, &mut spans);
+    find_plain(text, &Facts::of(text), rules, &mut spans);
     !spans.ranges.is_empty()
 }
 
-fn find_plain(text: &str, present: &Present, rules: &RedactionRules, spans: &mut Spans<'_>) {
-    if present.any(b":=%-") {
+fn find_plain(text: &str, facts: &Facts, rules: &RedactionRules, spans: &mut Spans<'_>) {
+    let finds = |detector, bits| facts.has(bits) && rules.has(detector);
+    if facts.has(facts::SEPARATOR) || (facts.has(facts::DASH | facts::BLANK) && text.contains("--"))
+    {
         pairs::find(text, rules, spans);
     }
-    find_tokens(text, present, rules, spans);
-    let finds = |detector, bytes| rules.has(detector) && present.any(bytes);
-    if finds(Detector::Urls, b":@") {
+    if facts.digits >= FEWEST_DIGITS {
+        find_numbers(text, facts, rules, spans);
+    }
+    if finds(Detector::Urls, facts::COLON | facts::SLASH) {
         urls::find(text, spans);
+    }
+    if finds(Detector::Urls, facts::COLON | facts::AT) {
         urls::find_others(text, spans);
     }
-    if finds(Detector::Commands, b"-'\"") || finds(Detector::Commands, b" ") {
+    if finds(Detector::Credentials, facts::LETTER_B) {
+        tokens::find_credentials(text, spans);
+    }
+    if finds(Detector::Jwts, facts::LETTER_J) {
+        tokens::find_jwts(text, spans);
+    }
+    if facts.longest >= SHORTEST_TOKEN && rules.has(Detector::VendorTokens) {
+        vendor::find(text, spans);
+        if facts.has(facts::TILDE) {
+            vendor::find_azure(text, spans);
+        }
+    }
+    if finds(Detector::Commands, facts::BLANK) && commands::may_be_in(text, facts) {
         commands::find(text, spans);
     }
-    if finds(Detector::PrivateKeys, b"-") {
+    if finds(Detector::PrivateKeys, facts::DASH) {
         tokens::find_private_keys(text, spans);
     }
-    if finds(Detector::Elements, b"<") {
+    if finds(Detector::Elements, facts::ANGLE) {
         tokens::find_elements(text, rules, spans);
     }
 }
 
-/// Secrets that are one word.
-fn find_tokens(text: &str, present: &Present, rules: &RedactionRules, spans: &mut Spans<'_>) {
-    let finds = |detector, bytes| rules.has(detector) && present.any(bytes);
-    let has_digits = present.any(b"0123456789");
-    if has_digits && rules.has(Detector::Cards) {
+fn find_numbers(text: &str, facts: &Facts, rules: &RedactionRules, spans: &mut Spans<'_>) {
+    if facts.digits >= cards::FEWEST_DIGITS && rules.has(Detector::Cards) {
         cards::find(text, rules.text_cards, |range| spans.add(range));
     }
-    if has_digits && rules.has(Detector::Ibans) && text.len() >= SHORTEST_IBAN {
+    if text.len() >= SHORTEST_IBAN && rules.has(Detector::Ibans) {
         numbers::find_ibans(text, spans);
     }
-    if has_digits && finds(Detector::SocialSecurity, b"-") {
+    if facts.has(facts::DASH) && rules.has(Detector::SocialSecurity) {
         numbers::find_social_security(text, spans);
-    }
-    if finds(Detector::Credentials, b"bB") {
-        tokens::find_credentials(text, spans);
-    }
-    if finds(Detector::Jwts, b"J") {
-        tokens::find_jwts(text, spans);
-    }
-    if rules.has(Detector::VendorTokens) && text.len() >= SHORTEST_TOKEN {
-        vendor::find(text, spans);
-        if finds(Detector::VendorTokens, b"~") {
-            vendor::find_azure(text, spans);
-        }
     }
 }
 
