@@ -100,14 +100,13 @@ async fn replay(args: ReplayArgs, session: &Session, out: &Output) -> Result<(),
     let engine = handler.engine(session, domains)?;
     let request = ReplayRequest {
         select: if id.is_empty() {
-            ReplaySelect::Due { domains: domain, dependency
-            governor: None,
-        }
+            ReplaySelect::Due { domains: domain, dependency }
         } else {
             ReplaySelect::Ids(id)
         },
         force: false,
         limit,
+        governor: None,
         rate: rate.map(|rate| RateLimit {
             ramp: ramp.map(|over| Ramp { from_per_second: rate * RAMP_STARTS_AT, over }),
             ..RateLimit::per_second(rate)
