@@ -57,7 +57,8 @@ impl Keeper {
     /// Whether we hold this lane already.
     fn is_ours(&self, name: &str) -> bool {
         let state = self.core.state();
-        let mut places = state.adopted.values().chain([&state.own]).filter_map(|l| l.place.as_ref());
+        let mut places =
+            state.adopted.values().chain([&state.own]).filter_map(|l| l.place.as_ref());
         places.any(|place| place.name == name)
     }
 
@@ -101,7 +102,8 @@ impl Keeper {
     fn read_lane(&self, name: &str, dir: &Path, segments: &[u64]) -> io::Result<ReadLane> {
         let disk = &*self.core.disk;
         let cursor = read_cursor(disk, name, dir)?;
-        let mut read = ReadLane { lane: Lane { cursor, ..Lane::default() }, torn: 0, damaged: vec![] };
+        let mut read =
+            ReadLane { lane: Lane { cursor, ..Lane::default() }, torn: 0, damaged: vec![] };
         for (index, number) in segments.iter().enumerate() {
             let path = segment(dir, *number);
             let lane = &mut read.lane;
@@ -175,11 +177,7 @@ pub(crate) fn removed(cursor: Cursor, number: u64) -> u64 {
 }
 
 /// How far the records of a lane were removed, as far as that is known.
-pub(crate) fn read_cursor(
-    disk: &dyn Disk,
-    name: &str,
-    dir: &Path,
-) -> io::Result<Cursor> {
+pub(crate) fn read_cursor(disk: &dyn Disk, name: &str, dir: &Path) -> io::Result<Cursor> {
     match disk.read(&dir.join(CURSOR), 0, 64) {
         Ok(bytes) => Ok(Cursor::from_bytes(name, &bytes).unwrap_or_default()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Cursor::default()),

@@ -17,9 +17,9 @@ struct Sentence(Cow<'static, str>);
 pub(crate) fn classify(operation: &'static str, error: io::Error) -> BackendError {
     let (kind, again) = match error.kind() {
         // A limit on the size of files fills like a disk does.
-        io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::FileTooLarge => (BackendKind::Full, true),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            (BackendKind::Full, true)
+        }
         io::ErrorKind::ReadOnlyFilesystem => (BackendKind::ReadOnly, false),
         io::ErrorKind::PermissionDenied => (BackendKind::Unavailable, false),
         io::ErrorKind::TimedOut => (BackendKind::Timeout, true),

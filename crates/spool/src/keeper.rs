@@ -286,9 +286,7 @@ impl Keeper {
         let path = segment(&dir, front.number);
         let gone = match front.health {
             Health::Good | Health::Torn => disk.remove_file(&path),
-            Health::Damaged | Health::Unknown => {
-                aside::quarantine(&**disk, root, &path, &name)
-            }
+            Health::Damaged | Health::Unknown => aside::quarantine(&**disk, root, &path, &name),
         };
         match gone {
             Ok(()) => {}

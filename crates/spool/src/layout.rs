@@ -27,9 +27,7 @@ pub(crate) fn is_lane(name: &str) -> bool {
     let parts: Vec<&str> = name.strip_prefix(LANE).unwrap_or_default().split('-').collect();
     let of = |part: &str, length: usize, hex: bool| {
         part.len() == length
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || hex && matches!(byte, b'a'..=b'f'))
+            && part.bytes().all(|byte| byte.is_ascii_digit() || hex && matches!(byte, b'a'..=b'f'))
     };
     matches!(parts[..], [millis, process, entropy]
         if of(millis, 14, false) && of(process, 10, false) && of(entropy, 16, true))
