@@ -24,6 +24,7 @@
 //! |---|---|
 //! | `sqlite` (default) | stores at `sqlite:///absolute/path.db` |
 //! | `memory` (default) | stores at `memory:`, which end with the process |
+//! | `spool` (default) | a spool on a local disk, for captures that the store can't take |
 //! | `http-target` (default) | replay to HTTP endpoints, by settings |
 
 mod handlers;
@@ -48,9 +49,12 @@ pub use baldur_core::{
 };
 #[cfg(feature = "http-target")]
 pub use baldur_http_target as http_target;
+#[cfg(feature = "spool")]
+pub use baldur_spool as spool;
 pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
     BackoffSettings, CaptureSettings, CardSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
-    MAX_FILE_BYTES, RedactionSettings, ReplaySettings, Settings, SettingsError, StoreSettings,
+    MAX_FILE_BYTES, RedactionSettings, ReplaySettings, Settings, SettingsError, SpoolSettings,
+    StoreSettings,
 };

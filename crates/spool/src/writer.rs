@@ -139,12 +139,11 @@ impl Writer {
             self.current = None;
         }
         let mut text = Vec::with_capacity(usize::try_from(bytes + HEADER_BYTES).unwrap_or(0));
-        let (mut current, is_new) = match self.current.take() {
-            Some(current) => (current, false),
-            None => {
-                text.extend_from_slice(&header());
-                (self.begin().map_err(Failed::certain)?, true)
-            }
+        let (mut current, is_new) = if let Some(current) = self.current.take() {
+            (current, false)
+        } else {
+            text.extend_from_slice(&header());
+            (self.begin().map_err(Failed::certain)?, true)
         };
         let group = current.groups.wrapping_add(1);
         for record in records {
@@ -199,7 +198,9 @@ impl Writer {
             let first = records.first().map(|record| record.at);
             state.own.oldest = state.own.oldest.or(first);
         } else {
-            records.iter().for_each(|record| state.own.release(record.key.as_ref()));
+            for record in records {
+                state.own.release(record.key.as_ref());
+            }
         }
         state.settled(records.len() as u64);
     }
