@@ -24,6 +24,7 @@
 //! |---|---|
 //! | `sqlite` (default) | stores at `sqlite:///absolute/path.db` |
 //! | `memory` (default) | stores at `memory:`, which end with the process |
+//! | `spool` (default) | a spool on a local disk, for captures that the store can't take |
 //! | `http-target` (default) | replay to HTTP endpoints, by settings |
 //! | `tower` | layers that protect HTTP clients and capture what HTTP servers fail to do |
 
@@ -53,10 +54,12 @@ pub use baldur_core::{
 };
 #[cfg(feature = "http-target")]
 pub use baldur_http_target as http_target;
+#[cfg(feature = "spool")]
+pub use baldur_spool as spool;
 pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
     BackoffSettings, CaptureSettings, CardSettings, DependencySettings, ENV_PREFIX,
     HandlerSettings, JitterSettings, MAX_FILE_BYTES, RecoverySettings, RedactionSettings,
-    ReplaySettings, Settings, SettingsError, StoreSettings,
+    ReplaySettings, Settings, SettingsError, SpoolSettings, StoreSettings,
 };

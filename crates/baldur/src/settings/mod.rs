@@ -8,7 +8,7 @@ mod recovery;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use baldur_core::name::{Namespace, ServiceName, WorkerName};
 use secrecy::SecretString;
@@ -49,6 +49,8 @@ pub struct Settings {
     pub origin_service: ServiceName,
     /// Where entries are kept.
     pub store: StoreSettings,
+    /// Where captures wait that the store can't take.
+    pub spool: SpoolSettings,
     /// What capture accepts and keeps.
     pub capture: CaptureSettings,
     /// What is secret.
@@ -78,6 +80,7 @@ impl Default for Settings {
             worker: None,
             origin_service: ServiceName::unknown(),
             store: StoreSettings::default(),
+            spool: SpoolSettings::default(),
             capture: CaptureSettings::default(),
             redaction: RedactionSettings::default(),
             replay: ReplaySettings::default(),
@@ -121,6 +124,26 @@ impl Default for StoreSettings {
             queue: 1_024,
             max_rows_per_commit: 512,
         }
+    }
+}
+
+/// Where captures wait that the store can't take. Sizes are in bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SpoolSettings {
+    /// An absolute path to a directory of its own, on a disk that outlives the process. Without it there is no spool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// How much may wait, 64 KiB to 1 TiB.
+    pub max_bytes: u64,
+    /// At which size a file is sealed and the next one begun, 4 KiB to 256 MiB and at most `max_bytes`.
+    pub segment_bytes: u64,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        Self { dir: None, max_bytes: 1 << 30, segment_bytes: 16 << 20 }
     }
 }
 
