@@ -1,5 +1,6 @@
 //! Use cases of Baldur's open edition, over the ports of `baldur-core`.
 
+pub mod breakers;
 pub mod capture;
 pub mod drain;
 pub mod entries;
@@ -11,7 +12,10 @@ pub mod protect;
 mod range;
 pub mod replay;
 pub mod spooling;
+#[cfg(feature = "tower")]
+pub mod tower;
 
+pub use breakers::{BreakerEvent, Breakers, ManagedBreaker};
 pub use capture::{
     CaptureFailure, CaptureMode, CapturePolicy, CaptureRoutes, CaptureService, Oversize, Refusal,
 };

@@ -46,6 +46,30 @@ pub const BREAKER_CHANGES: Metric = Metric {
     help: "Changes of circuit breakers, by the state that was entered.",
 };
 
+/// Calls that breakers rejected.
+pub const BREAKER_REJECTIONS: Metric = Metric {
+    name: "baldur_breaker_rejections_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "why"],
+    help: "Calls that circuit breakers rejected, by why: open, forced.",
+};
+
+/// How breakers stand.
+pub const BREAKER_STATE: Metric = Metric {
+    name: "baldur_breaker_state",
+    kind: Kind::Gauge,
+    labels: &["dependency"],
+    help: "What callers meet at a circuit breaker since it first changed: 0 closed, 1 half open, 2 open.",
+};
+
+/// Rounds in which the shared states of breakers could not be read or written.
+pub const BREAKER_STORE_FAILURES: Metric = Metric {
+    name: "baldur_breaker_store_failures_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Rounds in which the states of circuit breakers were not exchanged with other processes.",
+};
+
 /// Captures that were begun here or found in the spool.
 pub const CAPTURE_OFFERED: Metric = Metric {
     name: "baldur_capture_offered_total",
@@ -150,9 +174,52 @@ pub const WORKER_RESTARTS: Metric = Metric {
     help: "Background tasks that ended by a fault and were started again: outbox, drainer.",
 };
 
+/// Logical calls through guards, however often they were tried.
+pub const PROTECT_CALLS: Metric = Metric {
+    name: "baldur_protect_calls_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "outcome"],
+    help: "Protected calls by how they ended, before any fallback: success, rejected, permanent, failed, timeout, deadline, circuit_open, bulkhead_full, dropped.",
+};
+
+/// How long logical calls took.
+pub const PROTECT_SECONDS: Metric = Metric {
+    name: "baldur_protect_call_seconds",
+    kind: Kind::Histogram,
+    labels: &["dependency"],
+    help: "How long protected calls took, with their tries and waits, without fallback and capture.",
+};
+
+/// Tries after the first.
+pub const PROTECT_RETRIES: Metric = Metric {
+    name: "baldur_protect_retries_total",
+    kind: Kind::Counter,
+    labels: &["dependency"],
+    help: "Tries of protected calls after the first.",
+};
+
+/// Tries that were not made.
+pub const PROTECT_RETRIES_REFUSED: Metric = Metric {
+    name: "baldur_protect_retries_refused_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "by"],
+    help: "Retries that were due and not made, by what refused them: budget, deadline, breaker, retry_after.",
+};
+
+/// Calls that found no slot.
+pub const PROTECT_BULKHEAD_REFUSALS: Metric = Metric {
+    name: "baldur_protect_bulkhead_refusals_total",
+    kind: Kind::Counter,
+    labels: &["dependency"],
+    help: "Protected calls that were not made because too many were under way.",
+};
+
 /// All of them, in order of name.
 pub const ALL: &[Metric] = &[
     BREAKER_CHANGES,
+    BREAKER_REJECTIONS,
+    BREAKER_STATE,
+    BREAKER_STORE_FAILURES,
     CAPTURES,
     CAPTURE_DROPPED,
     CAPTURE_HELD,
@@ -166,6 +233,11 @@ pub const ALL: &[Metric] = &[
     OUTBOX_BYTES,
     OUTBOX_ENTRIES,
     OUTBOX_OLDEST,
+    PROTECT_BULKHEAD_REFUSALS,
+    PROTECT_SECONDS,
+    PROTECT_CALLS,
+    PROTECT_RETRIES_REFUSED,
+    PROTECT_RETRIES,
     WORKER_RESTARTS,
 ];
 

@@ -111,6 +111,11 @@ impl CaptureService {
         &self.inner.policy
     }
 
+    /// The surroundings.
+    pub(crate) fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
     /// Captures one operation, and answers when it is as durable as the answer says.
     ///
     /// To repeat a call whose answer was lost, give the operation an id: the same id is kept once.

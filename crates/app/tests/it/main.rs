@@ -1,5 +1,6 @@
 //! The use cases over the memory store.
 
+mod breakers;
 mod capture;
 mod capture_keep;
 mod capture_properties;

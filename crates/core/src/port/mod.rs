@@ -20,11 +20,13 @@ mod replay_handler;
 mod spool;
 mod store_admin;
 
+pub use crate::policy::breaker::ForcedState;
 pub use capture_store::{
     CaptureError, CaptureStore, Captured, Disposition, Durability, Evicted, LimitScope, LiveCounts,
 };
 pub use circuit_breaker_store::{
-    BreakerStoreError, CircuitBreakerStore, ForcedBreaker, ForcedState, SaveBreaker, SharedBreaker,
+    BreakerStoreError, CircuitBreakerStore, ForcedBreaker, MAX_BREAKERS_LISTED, SaveBreaker,
+    SharedBreaker, check_breaker_limit,
 };
 pub use claim_store::{ClaimBatchOutcome, ClaimError, ClaimStore, Lapsed, Settled};
 pub use entry_reader::{EntryReader, ReadError};
