@@ -29,6 +29,7 @@
 
 mod handlers;
 mod open;
+mod pipeline;
 mod policies;
 mod settings;
 
@@ -38,8 +39,9 @@ mod tests;
 #[cfg(feature = "tower")]
 pub use baldur_app::tower;
 pub use baldur_app::{
-    CaptureFailure, CapturePolicy, CaptureService, EntryService, Env, OsIdGen, Oversize, Refusal,
-    Who, protect, replay,
+    CaptureFailure, CaptureMode, CapturePolicy, CaptureRoutes, CaptureService, Drainer,
+    EntryService, Env, Ledger, OsIdGen, Outbox, Oversize, Refusal, Sums, Who, drain, ledger,
+    metrics, outbox, protect, replay, spooling,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,
@@ -51,9 +53,10 @@ pub use baldur_core::{
 };
 #[cfg(feature = "http-target")]
 pub use baldur_http_target as http_target;
-pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
+pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownError};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
     BackoffSettings, CaptureSettings, CardSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
-    MAX_FILE_BYTES, RedactionSettings, ReplaySettings, Settings, SettingsError, StoreSettings,
+    MAX_FILE_BYTES, ModeSettings, OutboxSettings, RedactionSettings, ReplaySettings, Settings,
+    SettingsError, StoreSettings, WhenFullSettings,
 };

@@ -4,20 +4,25 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use baldur_app::{
-    Env,
+    Drainer, Env, Ledger, Outbox,
     capture::CaptureService,
+    drain::DrainHooks,
     entries::EntryService,
+    outbox::{CloseReport, FlushTimeout},
     replay::{AlreadyRegistered, HandlerRegistry, ReplayEngine, ReplayError, ReplayPolicy},
 };
 use baldur_core::{
     BackendError, Clock, SystemClock,
     name::{Domain, NameError, Namespace, WorkerName},
     policy::redact::RedactionRules,
-    port::{CaptureStore, ClaimStore, EntryReader, EvidenceLog, ReplayHandler, StoreAdmin},
+    port::{CaptureStore, ClaimStore, EntryReader, EvidenceLog, ReplayHandler, Spool, StoreAdmin},
 };
 use secrecy::ExposeSecret as _;
 
-use crate::settings::{Settings, SettingsError, StoreSettings};
+use crate::{
+    pipeline::{Pipeline, Plan},
+    settings::{Settings, SettingsError, StoreSettings},
+};
 
 /// A kind of store, as the first part of its URL names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +99,21 @@ fn known_schemes() -> String {
     built.join(" or ")
 }
 
-/// The store did not close in time. It goes on closing, and is whole in any case: what was answered as stored is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store did not close within {0:?}")]
-pub struct ShutdownTimeout(pub Duration);
+/// What a shutdown could not do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// The store did not close in time. It goes on closing, and is whole in any case: what was answered as stored is.
+    #[error("the store did not close within {0:?}")]
+    Timeout(Duration),
+    /// Captures that were queued in memory could be neither stored nor spooled in time. Everything is closed.
+    #[error(
+        "{} queued captures were lost, and it is not known of {} others whether they were kept",
+        .0.lost.len(),
+        .0.unknown.len()
+    )]
+    Captures(CloseReport),
+}
 
 /// A running Baldur: one store, and the services over it. Cheap to clone.
 #[derive(Clone)]
@@ -108,6 +124,7 @@ pub struct Baldur {
 struct Inner {
     env: Env,
     stores: Stores,
+    pipeline: Pipeline,
     capture: CaptureService,
     entries: EntryService,
     replay: ReplayEngine,
@@ -160,7 +177,13 @@ impl Baldur {
 
     /// As [`open`](Self::open), with parts of the host's own.
     pub fn builder(settings: Settings) -> Builder {
-        Builder { settings, handlers: Vec::new(), clock: Arc::new(SystemClock) }
+        Builder {
+            settings,
+            handlers: Vec::new(),
+            clock: Arc::new(SystemClock),
+            spool: None,
+            hooks: DrainHooks::default(),
+        }
     }
 
     /// Keeps failed operations.
@@ -200,9 +223,33 @@ impl Baldur {
         Arc::clone(&self.inner.stores.admin)
     }
 
-    /// Keeps captures that [`CaptureService::prepare`] made.
+    /// Keeps captures that [`CaptureService::prepare`] made: in the store, and in the spool what the store doesn't take.
     pub fn capture_store(&self) -> Arc<dyn CaptureStore> {
-        Arc::clone(&self.inner.stores.capture)
+        Arc::clone(&self.inner.pipeline.routes().store)
+    }
+
+    /// Where async captures wait.
+    pub fn outbox(&self) -> &Outbox {
+        self.inner.pipeline.outbox()
+    }
+
+    /// What brings the spool back into the store; absent without a spool.
+    pub fn drainer(&self) -> Option<&Drainer> {
+        self.inner.pipeline.drainer()
+    }
+
+    /// Where every capture of this process is.
+    pub fn ledger(&self) -> &Ledger {
+        self.inner.pipeline.ledger()
+    }
+
+    /// Waits until everything that was captured before is stored, refused, or in the spool, from where it reaches the store.
+    ///
+    /// # Errors
+    ///
+    /// When that takes longer than `within`.
+    pub async fn flush(&self, within: Duration) -> Result<(), FlushTimeout> {
+        self.outbox().flush(within).await
     }
 
     /// The namespace, clock, ids and worker name of the services.
@@ -210,15 +257,20 @@ impl Baldur {
         &self.inner.env
     }
 
-    /// Closes the store: writes that were accepted are finished, later ones are refused. May be called again, and on any
-    /// clone.
+    /// Closes everything, in order: the outbox, which writes or spools what is left in it, the drainer, the spool, the store. Writes
+    /// that were accepted are finished, later ones are refused. May be called again, and on any clone.
     ///
     /// # Errors
     ///
-    /// When closing takes longer than `timeout`.
-    pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownTimeout> {
-        let closing = self.inner.stores.closer.close();
-        tokio::time::timeout(timeout, closing).await.map_err(|_| ShutdownTimeout(timeout))
+    /// When closing takes longer than `timeout`, and when queued captures could not be kept.
+    pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
+        let Inner { pipeline, stores, .. } = &*self.inner;
+        let until = tokio::time::Instant::now() + timeout;
+        let report = pipeline.close(timeout).await;
+        // The store closes by itself even if the time is over; it is asked to in any case.
+        let closing = tokio::time::timeout_at(until, stores.closer.close());
+        closing.await.map_err(|_| ShutdownError::Timeout(timeout))?;
+        if report.is_complete() { Ok(()) } else { Err(ShutdownError::Captures(report)) }
     }
 }
 
@@ -235,6 +287,8 @@ pub struct Builder {
     settings: Settings,
     handlers: Vec<(Domain, Arc<dyn ReplayHandler>)>,
     clock: Arc<dyn Clock>,
+    spool: Option<Arc<dyn Spool>>,
+    hooks: DrainHooks,
 }
 
 impl Builder {
@@ -250,21 +304,38 @@ impl Builder {
         self
     }
 
+    /// Has captures wait in this spool that the store doesn't take. It is closed by `shutdown`.
+    pub fn spool(mut self, spool: Arc<dyn Spool>) -> Self {
+        self.spool = Some(spool);
+        self
+    }
+
+    /// Completes spooled captures, and looks for further ones, with these.
+    pub fn drain_hooks(mut self, hooks: DrainHooks) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
     /// Opens the store and builds the services.
     ///
     /// # Errors
     ///
     /// See [`OpenError`].
     pub async fn open(self) -> Result<Baldur, OpenError> {
-        let Self { settings, handlers, clock } = self;
+        let Self { settings, handlers, clock, spool, hooks } = self;
         let redaction = settings.redaction.rules()?;
         let capture_policy = settings.capture.policy(redaction.clone())?;
         let replay_policy = settings.replay.policy()?;
         let registry = registry(&settings, handlers, &clock)?;
         let env = env(&settings, Arc::clone(&clock))?;
+        let spooling = settings.capture.spooling()?;
+        let outbox = settings.outbox.policy()?;
         let stores = stores(&settings.store, &settings.namespace, clock).await?;
         let Stores { capture, reader, claims, evidence, admin: _, closer: _ } = stores.clone();
-        let capture = CaptureService::new(capture, env.clone(), capture_policy);
+        let plan = Plan { mode: settings.capture.mode.into(), spooling, outbox, hooks };
+        let pipeline = Pipeline::start(capture, Arc::clone(&reader), spool, plan, &env)?;
+        let routes = pipeline.routes().clone();
+        let capture = CaptureService::routed(routes, env.clone(), capture_policy);
         let entries = EntryService::new(
             Arc::clone(&reader),
             Arc::clone(&claims),
@@ -282,7 +353,8 @@ impl Builder {
             redaction.clone(),
         )?;
         let terms = (replay_policy, redaction);
-        Ok(Baldur { inner: Arc::new(Inner { env, stores, capture, entries, replay, terms }) })
+        let inner = Inner { env, stores, pipeline, capture, entries, replay, terms };
+        Ok(Baldur { inner: Arc::new(inner) })
     }
 }
 

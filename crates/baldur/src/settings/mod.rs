@@ -3,6 +3,7 @@
 pub(crate) mod form;
 mod load;
 mod node;
+mod outbox;
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ENV_PREFIX, MAX_FILE_BYTES, SettingsError};
+pub use outbox::{ModeSettings, OutboxSettings, WhenFullSettings};
 
 /// Everything that can be set. The book's reference lists each setting with its range and default.
 ///
@@ -48,6 +50,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// What capture accepts and keeps.
     pub capture: CaptureSettings,
+    /// How captures wait in memory that don't wait for the store.
+    pub outbox: OutboxSettings,
     /// What is secret.
     pub redaction: RedactionSettings,
     /// How entries are replayed.
@@ -74,6 +78,7 @@ impl Default for Settings {
             origin_service: ServiceName::unknown(),
             store: StoreSettings::default(),
             capture: CaptureSettings::default(),
+            outbox: OutboxSettings::default(),
             redaction: RedactionSettings::default(),
             replay: ReplaySettings::default(),
             handlers: BTreeMap::new(),
@@ -123,6 +128,11 @@ impl Default for StoreSettings {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CaptureSettings {
+    /// For what captures wait that name no mode: `sync`, `async` or `durable`.
+    pub mode: ModeSettings,
+    /// With a spool: how long a capture waits for the store before it is spooled, 10 ms to 5 min.
+    #[serde(with = "form::duration")]
+    pub store_timeout: Duration,
     /// The longest `request_data`, which is kept whole or not at all.
     pub max_request_bytes: usize,
     /// All texts of one operation together.
