@@ -30,6 +30,7 @@
 
 mod handlers;
 mod open;
+mod pipeline;
 mod policies;
 mod recovering;
 mod settings;
@@ -40,9 +41,10 @@ mod tests;
 #[cfg(feature = "tower")]
 pub use baldur_app::tower;
 pub use baldur_app::{
-    CaptureFailure, CapturePolicy, CaptureService, CloseTimeout, EntryService, Env, Housekeeping,
-    HousekeepingPolicy, OsIdGen, Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Who,
-    breakers, protect, recovery, replay,
+    CaptureFailure, CaptureMode, CapturePolicy, CaptureRoutes, CaptureService, CloseTimeout,
+    Drainer, EntryService, Env, Housekeeping, HousekeepingPolicy, Ledger, OsIdGen, Outbox,
+    Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Sums, Who, breakers, drain, ledger,
+    metrics, outbox, protect, recovery, replay, spooling,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,
@@ -56,10 +58,11 @@ pub use baldur_core::{
 pub use baldur_http_target as http_target;
 #[cfg(feature = "spool")]
 pub use baldur_spool as spool;
-pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
+pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownError};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
     BackoffSettings, CaptureSettings, CardSettings, DependencySettings, ENV_PREFIX,
-    HandlerSettings, JitterSettings, MAX_FILE_BYTES, RecoverySettings, RedactionSettings,
-    ReplaySettings, Settings, SettingsError, SpoolSettings, StoreSettings,
+    HandlerSettings, JitterSettings, MAX_FILE_BYTES, ModeSettings, OutboxSettings,
+    RecoverySettings, RedactionSettings, ReplaySettings, Settings, SettingsError, SpoolSettings,
+    StoreSettings, WhenFullSettings,
 };

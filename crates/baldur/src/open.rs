@@ -4,9 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use baldur_app::{
-    Env, Housekeeping, Recovery, StartError,
+    Drainer, Env, Housekeeping, Ledger, Outbox, Recovery, StartError,
     capture::CaptureService,
+    drain::DrainHooks,
     entries::EntryService,
+    outbox::{CloseReport, FlushTimeout},
     recovery::RecoverySources,
     replay::{AlreadyRegistered, HandlerRegistry, ReplayEngine, ReplayError, ReplayPolicy},
 };
@@ -14,12 +16,15 @@ use baldur_core::{
     BackendError, Clock, SystemClock,
     name::{Domain, NameError, Namespace, WorkerName},
     policy::redact::RedactionRules,
-    port::{CaptureStore, ClaimStore, EntryReader, EvidenceLog, ReplayHandler, StoreAdmin},
+    port::{CaptureStore, ClaimStore, EntryReader, EvidenceLog, ReplayHandler, Spool, StoreAdmin},
 };
 use secrecy::ExposeSecret as _;
 
-use crate::policies::unusable;
-use crate::settings::{Settings, SettingsError, StoreSettings};
+use crate::{
+    pipeline::{Pipeline, Plan},
+    policies::unusable,
+    settings::{Settings, SettingsError, StoreSettings},
+};
 
 /// A kind of store, as the first part of its URL names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +91,12 @@ pub enum OpenError {
     /// The replay engine refused its policy.
     #[error("the replay engine can't be built")]
     Replay(#[from] ReplayError),
+    /// This build has no spool.
+    #[error("`spool.dir` is set, but this build has no spool; build it with the feature `spool`")]
+    NoSpool,
+    /// The spool could not be opened.
+    #[error("the spool can't be opened")]
+    Spool(#[source] BackendError),
     /// The store could not be opened.
     #[error("the store can't be opened")]
     Store(#[from] BackendError),
@@ -96,10 +107,21 @@ fn known_schemes() -> String {
     built.join(" or ")
 }
 
-/// The store did not close in time. It goes on closing, and is whole in any case: what was answered as stored is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store did not close within {0:?}")]
-pub struct ShutdownTimeout(pub Duration);
+/// What a shutdown could not do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// The store did not close in time. It goes on closing, and is whole in any case: what was answered as stored is.
+    #[error("the store did not close within {0:?}")]
+    Timeout(Duration),
+    /// Captures that were queued in memory could be neither stored nor spooled in time. Everything is closed.
+    #[error(
+        "{} queued captures were lost, and it is not known of {} others whether they were kept",
+        .0.lost.len(),
+        .0.unknown.len()
+    )]
+    Captures(CloseReport),
+}
 
 /// A running Baldur: one store, and the services over it. Cheap to clone.
 #[derive(Clone)]
@@ -110,6 +132,7 @@ pub struct Baldur {
 struct Inner {
     env: Env,
     stores: Stores,
+    pipeline: Pipeline,
     capture: CaptureService,
     entries: EntryService,
     replay: ReplayEngine,
@@ -164,7 +187,13 @@ impl Baldur {
 
     /// As [`open`](Self::open), with parts of the host's own.
     pub fn builder(settings: Settings) -> Builder {
-        Builder { settings, handlers: Vec::new(), clock: Arc::new(SystemClock) }
+        Builder {
+            settings,
+            handlers: Vec::new(),
+            clock: Arc::new(SystemClock),
+            spool: None,
+            hooks: DrainHooks::default(),
+        }
     }
 
     /// Keeps failed operations.
@@ -221,9 +250,33 @@ impl Baldur {
         Arc::clone(&self.inner.stores.admin)
     }
 
-    /// Keeps captures that [`CaptureService::prepare`] made.
+    /// Keeps captures that [`CaptureService::prepare`] made: in the store, and in the spool what the store doesn't take.
     pub fn capture_store(&self) -> Arc<dyn CaptureStore> {
-        Arc::clone(&self.inner.stores.capture)
+        Arc::clone(&self.inner.pipeline.routes().store)
+    }
+
+    /// Where async captures wait.
+    pub fn outbox(&self) -> &Outbox {
+        self.inner.pipeline.outbox()
+    }
+
+    /// What brings the spool back into the store; absent without a spool.
+    pub fn drainer(&self) -> Option<&Drainer> {
+        self.inner.pipeline.drainer()
+    }
+
+    /// Where every capture of this process is.
+    pub fn ledger(&self) -> &Ledger {
+        self.inner.pipeline.ledger()
+    }
+
+    /// Waits until everything that was captured before is stored, refused, or in the spool, from where it reaches the store.
+    ///
+    /// # Errors
+    ///
+    /// When that takes longer than `within`.
+    pub async fn flush(&self, within: Duration) -> Result<(), FlushTimeout> {
+        self.outbox().flush(within).await
     }
 
     /// The namespace, clock, ids and worker name of the services.
@@ -231,20 +284,25 @@ impl Baldur {
         &self.inner.env
     }
 
-    /// Ends recovery and the housekeeping, and closes the store: writes that were accepted are finished, later ones are
-    /// refused. May be called again, and on any clone.
+    /// Closes everything, in order: recovery and housekeeping, the outbox, which writes or spools what is left in it, the drainer,
+    /// the spool, the store. Writes that were accepted are finished, later ones are refused. May be called again, and on
+    /// any clone.
     ///
     /// # Errors
     ///
-    /// When closing takes longer than `timeout`, of which recovery gets at most the half.
-    pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownTimeout> {
-        let closing = async {
-            // What doesn't end in its time is dropped, and its claims run out; the store is closed in any case.
-            let _ = self.inner.recovery.close(timeout / 2).await;
-            let _ = self.inner.housekeeping.close(timeout / 4).await;
-            self.inner.stores.closer.close().await;
-        };
-        tokio::time::timeout(timeout, closing).await.map_err(|_| ShutdownTimeout(timeout))
+    /// When closing takes longer than `timeout`, of which recovery gets at most a third, and when queued captures could
+    /// not be kept.
+    pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
+        let Inner { pipeline, stores, recovery, housekeeping, .. } = &*self.inner;
+        let until = tokio::time::Instant::now() + timeout;
+        // What doesn't end in its time is dropped, and its claims run out.
+        let (_, _) = tokio::join!(recovery.close(timeout / 3), housekeeping.close(timeout / 3));
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        let report = pipeline.close(left).await;
+        // The store closes by itself even if the time is over; it is asked to in any case.
+        let closing = tokio::time::timeout_at(until, stores.closer.close());
+        closing.await.map_err(|_| ShutdownError::Timeout(timeout))?;
+        if report.is_complete() { Ok(()) } else { Err(ShutdownError::Captures(report)) }
     }
 }
 
@@ -261,6 +319,8 @@ pub struct Builder {
     settings: Settings,
     handlers: Vec<(Domain, Arc<dyn ReplayHandler>)>,
     clock: Arc<dyn Clock>,
+    spool: Option<Arc<dyn Spool>>,
+    hooks: DrainHooks,
 }
 
 impl Builder {
@@ -276,13 +336,25 @@ impl Builder {
         self
     }
 
+    /// Has captures wait in this spool that the store doesn't take. It is closed by `shutdown`.
+    pub fn spool(mut self, spool: Arc<dyn Spool>) -> Self {
+        self.spool = Some(spool);
+        self
+    }
+
+    /// Completes spooled captures, and looks for further ones, with these.
+    pub fn drain_hooks(mut self, hooks: DrainHooks) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
     /// Opens the store and builds the services.
     ///
     /// # Errors
     ///
     /// See [`OpenError`].
     pub async fn open(self) -> Result<Baldur, OpenError> {
-        let Self { settings, handlers, clock } = self;
+        let Self { settings, handlers, clock, spool, hooks } = self;
         let redaction = settings.redaction.rules()?;
         let capture_policy = settings.capture.policy(redaction.clone())?;
         let replay_policy = settings.replay.policy()?;
@@ -290,9 +362,18 @@ impl Builder {
         let probes = crate::recovering::probes(&settings.recovery)?;
         let registry = registry(&settings, handlers, &clock)?;
         let env = env(&settings, Arc::clone(&clock))?;
+        let spooling = settings.capture.spooling()?;
+        let outbox = settings.outbox.policy()?;
         let stores = stores(&settings.store, &settings.namespace, clock).await?;
         let Stores { capture, reader, claims, evidence, admin: _, closer: _ } = stores.clone();
-        let capture = CaptureService::new(capture, env.clone(), capture_policy);
+        let (spool, hooks) = match spool {
+            Some(spool) => (Some(spool), hooks),
+            None => own_spool(&settings, hooks, &env).await?,
+        };
+        let plan = Plan { mode: settings.capture.mode.into(), spooling, outbox, hooks };
+        let pipeline = Pipeline::start(capture, Arc::clone(&reader), spool, plan, &env)?;
+        let routes = pipeline.routes().clone();
+        let capture = CaptureService::routed(routes, env.clone(), capture_policy);
         let entries = EntryService::new(
             Arc::clone(&reader),
             Arc::clone(&claims),
@@ -322,9 +403,48 @@ impl Builder {
         };
         let recovery = Recovery::new(sources, recovery_policy)?;
         let terms = (replay_policy, redaction);
-        let inner = Inner { env, stores, capture, entries, replay, recovery, housekeeping, terms };
+        let inner = Inner {
+            env,
+            stores,
+            pipeline,
+            capture,
+            entries,
+            replay,
+            recovery,
+            housekeeping,
+            terms,
+        };
         Ok(Baldur { inner: Arc::new(inner) })
     }
+}
+
+/// The spool that the settings ask for, and what finds the lanes of dead processes in it.
+#[cfg(feature = "spool")]
+async fn own_spool(
+    settings: &Settings,
+    hooks: DrainHooks,
+    env: &Env,
+) -> Result<(Option<Arc<dyn Spool>>, DrainHooks), OpenError> {
+    let Some(config) = settings.spool.config()? else { return Ok((None, hooks)) };
+    let opened = baldur_spool::DiskSpool::open(config, Arc::clone(&env.clock)).await;
+    let spool = Arc::new(opened.map_err(OpenError::Spool)?);
+    let adopter = Arc::clone(&spool);
+    let adopt: baldur_app::drain::Adopt = Arc::new(move || {
+        let spool = Arc::clone(&adopter);
+        Box::pin(async move { spool.adopt().await.map_err(Into::into) })
+    });
+    let adopt = hooks.adopt.or(Some(adopt));
+    Ok((Some(spool), DrainHooks { adopt, ..hooks }))
+}
+
+#[cfg(not(feature = "spool"))]
+#[expect(clippy::unused_async, reason = "the same as with a spool")]
+async fn own_spool(
+    settings: &Settings,
+    hooks: DrainHooks,
+    _env: &Env,
+) -> Result<(Option<Arc<dyn Spool>>, DrainHooks), OpenError> {
+    if settings.spool.dir.is_some() { Err(OpenError::NoSpool) } else { Ok((None, hooks)) }
 }
 
 fn env(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Env, OpenError> {

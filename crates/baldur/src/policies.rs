@@ -1,10 +1,12 @@
 //! Settings as the services want them.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use baldur_app::{
-    capture::CapturePolicy,
+    capture::{CaptureMode, CapturePolicy},
+    outbox::{OutboxPolicy, WhenOutboxFull},
     replay::{Ramp, RateLimit, ReplayPolicy},
+    spooling::SpoolingPolicy,
 };
 use baldur_core::policy::{
     BackoffPolicy, Jitter,
@@ -14,8 +16,8 @@ use baldur_core::policy::{
 #[cfg(feature = "spool")]
 use crate::settings::SpoolSettings;
 use crate::settings::{
-    BackoffSettings, CaptureSettings, CardSettings, JitterSettings, RedactionSettings,
-    ReplaySettings, SettingsError,
+    BackoffSettings, CaptureSettings, CardSettings, JitterSettings, ModeSettings, OutboxSettings,
+    RedactionSettings, ReplaySettings, SettingsError, WhenFullSettings,
 };
 
 pub(crate) fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
@@ -34,6 +36,8 @@ impl Default for CaptureSettings {
             redaction: _,
         } = CapturePolicy::default();
         Self {
+            mode: ModeSettings::Sync,
+            store_timeout: SpoolingPolicy::default().store_timeout,
             max_request_bytes,
             max_input_bytes,
             max_field_bytes,
@@ -44,9 +48,60 @@ impl Default for CaptureSettings {
     }
 }
 
+impl Default for OutboxSettings {
+    fn default() -> Self {
+        let OutboxPolicy { max_entries, max_bytes, batch, linger, spool_wait, .. } =
+            OutboxPolicy::default();
+        let when_full = WhenFullSettings::Spool;
+        Self { max_entries, max_bytes, when_full, wait: spool_wait, batch, linger }
+    }
+}
+
+impl OutboxSettings {
+    pub(crate) fn policy(&self) -> Result<OutboxPolicy, SettingsError> {
+        let when_full = match self.when_full {
+            WhenFullSettings::Spool => WhenOutboxFull::Spool,
+            WhenFullSettings::Wait => WhenOutboxFull::Wait { timeout: self.wait },
+            WhenFullSettings::Reject => WhenOutboxFull::Reject,
+            WhenFullSettings::DropNewest => WhenOutboxFull::DropNewest,
+            WhenFullSettings::DropOldest => WhenOutboxFull::DropOldest,
+        };
+        let policy = OutboxPolicy {
+            max_entries: self.max_entries,
+            max_bytes: self.max_bytes,
+            when_full,
+            batch: self.batch,
+            linger: self.linger,
+            ..OutboxPolicy::default()
+        };
+        policy.check().map_err(|problem| unusable("outbox", &problem))?;
+        Ok(policy)
+    }
+}
+
+impl From<ModeSettings> for CaptureMode {
+    fn from(mode: ModeSettings) -> Self {
+        match mode {
+            ModeSettings::Sync => Self::Sync,
+            ModeSettings::Async => Self::Async,
+            ModeSettings::Durable => Self::Durable,
+        }
+    }
+}
+
 impl CaptureSettings {
+    pub(crate) fn spooling(&self) -> Result<SpoolingPolicy, SettingsError> {
+        let range = Duration::from_millis(10)..=Duration::from_mins(5);
+        if !range.contains(&self.store_timeout) {
+            return Err(unusable("capture.store_timeout", &"must be 10 ms to 5 min"));
+        }
+        Ok(SpoolingPolicy { store_timeout: self.store_timeout, ..SpoolingPolicy::default() })
+    }
+
     pub(crate) fn policy(&self, redaction: RedactionRules) -> Result<CapturePolicy, SettingsError> {
         let Self {
+            mode: _,
+            store_timeout: _,
             max_request_bytes,
             max_input_bytes,
             max_field_bytes,

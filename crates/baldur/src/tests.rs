@@ -155,3 +155,85 @@ mod host {
         assert!(matches!(twice.open().await, Err(OpenError::Handler(_))));
     }
 }
+
+#[cfg(feature = "memory")]
+mod modes {
+    //! For what captures wait.
+
+    use std::time::Duration;
+
+    use baldur_core::{BackendKind, NewFailedOp, port::CaptureError, port::Durability};
+
+    use crate::{Baldur, CaptureFailure, CaptureMode, Settings, Who};
+
+    async fn opened(text: &str) -> Baldur {
+        let text = format!("store.url = 'memory:'\n{text}");
+        let settings = Settings::parse(&text, "baldur.toml", []).expect("settings");
+        Baldur::open(settings).await.expect("opened")
+    }
+
+    fn op() -> NewFailedOp {
+        NewFailedOp::new("payment", "TIMEOUT")
+    }
+
+    #[tokio::test]
+    async fn a_queued_capture_is_stored_by_a_flush() {
+        let baldur = opened("capture.mode = 'async'\n[outbox]\nlinger = '10s'").await;
+        let who = Who::system();
+        let captured = baldur.capture().capture(op(), &who).await.expect("queued");
+        assert_eq!(captured.durability, Durability::Queued);
+        assert_eq!(baldur.ledger().sums().queued, 1);
+        baldur.flush(Duration::from_secs(30)).await.expect("written");
+        assert!(baldur.entries().get(captured.id).await.expect("read").is_some());
+        let sums = baldur.ledger().sums();
+        assert!(sums.balances() && sums.stored == 1, "{sums:?}");
+    }
+
+    #[tokio::test]
+    async fn each_call_may_name_its_mode() {
+        let baldur = opened("").await;
+        let who = Who::system();
+        for (mode, level) in [
+            (CaptureMode::Sync, "stored"),
+            (CaptureMode::Async, "queued"),
+            // There is no spool, and the store is no worse.
+            (CaptureMode::Durable, "stored"),
+        ] {
+            let captured = baldur.capture().capture_as(op(), &who, mode).await.expect("kept");
+            assert_eq!(captured.durability.as_str(), level, "{mode:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_writes_what_is_queued_and_refuses_the_rest() {
+        let baldur = opened("[outbox]\nlinger = '10s'").await;
+        let who = Who::system();
+        for _ in 0..100 {
+            let queued = baldur.capture().capture_as(op(), &who, CaptureMode::Async).await;
+            assert!(queued.is_ok());
+        }
+        baldur.shutdown(Duration::from_secs(30)).await.expect("closed");
+        let sums = baldur.ledger().sums();
+        assert!(sums.balances() && sums.stored == 100, "{sums:?}");
+        let refused = baldur.capture().capture_as(op(), &who, CaptureMode::Async).await;
+        let Err(CaptureFailure::Store(CaptureError::Backend(error))) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(error.kind(), BackendKind::Closed);
+        assert_eq!(baldur.ledger().sums().rejected["outbox_closed"], 1);
+    }
+
+    #[tokio::test]
+    async fn an_outbox_out_of_range_is_refused_by_name() {
+        for (text, key) in [
+            ("[outbox]\nmax_entries = 0", "outbox"),
+            ("[outbox]\nlinger = '1m'", "outbox"),
+            ("[capture]\nstore_timeout = '1ms'", "capture.store_timeout"),
+        ] {
+            let text = format!("store.url = 'memory:'\n{text}");
+            let settings = Settings::parse(&text, "baldur.toml", []).expect("a known shape");
+            let said = Baldur::open(settings).await.expect_err(key).to_string();
+            assert!(said.starts_with(&format!("the setting `{key}` is not usable: ")), "{said}");
+        }
+    }
+}

@@ -11,6 +11,8 @@ use baldur_core::{
 use crate::outbox::Outbox;
 
 /// For what a capture waits. The answer says how safe it is in any case.
+///
+/// Where captures of one order key use several modes, those that go past the outbox wait first until the queued ones of the key are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CaptureMode {
     /// For the store; for the spool when the store doesn't answer.
@@ -57,6 +59,12 @@ impl CaptureRoutes {
         captures: Vec<Capture>,
         mode: CaptureMode,
     ) -> Vec<Result<Captured, CaptureError>> {
+        if let Some(outbox) = &self.outbox
+            && mode != CaptureMode::Async
+            && let Err(answers) = outbox.passed(&captures).await
+        {
+            return answers;
+        }
         match (mode, &self.outbox, &self.durable) {
             (CaptureMode::Async, Some(outbox), _) => outbox.put(captures).await,
             (CaptureMode::Durable, _, Some(durable)) => durable.capture_batch(captures).await,

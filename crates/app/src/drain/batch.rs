@@ -3,9 +3,9 @@
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use baldur_core::{
-    BackendError, BackendKind, Chain,
+    BackendError, BackendKind, Chain, EntryId,
     command::{Capture, WhenFull},
-    port::{CaptureError, Captured, SpoolPosition, Spooled},
+    port::{CaptureError, Captured, SpoolError, SpoolPosition, Spooled},
 };
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
@@ -14,7 +14,7 @@ use super::{Shared, Step};
 use crate::{
     ledger::{Landing, landing_of},
     metrics,
-    spooling::refused_for_good,
+    spooling::{Known, refused_for_good},
 };
 
 /// How long an entry lives at least whose time ran out in the spool: the store expires it like any other, with evidence.
@@ -25,12 +25,14 @@ type Answer = Result<Captured, CaptureError>;
 impl Shared {
     /// Moves the oldest records of one lane.
     pub(super) async fn step(&self, limit: usize) -> Step {
+        self.count_late();
         let mark = self.ledger.spool_mark();
         let records = match timeout(self.policy.timeout, self.parts.spool.peek(limit)).await {
             Ok(Ok(records)) => records,
             Ok(Err(error)) => return Step::Failed(Chain(&error).to_string()),
             Err(_elapsed) => return Step::Failed("the spool did not answer in time".to_owned()),
         };
+        self.count_removed(records.first().map(|record| record.position));
         if records.is_empty() {
             self.look_for_lost_records(mark);
             return Step::Idle;
@@ -47,7 +49,7 @@ impl Shared {
 
     /// Captures that were counted as spooled, in a spool that holds nothing, are gone.
     fn look_for_lost_records(&self, mark: u64) {
-        if self.parts.spool.status().records > 0 {
+        if self.parts.spool.status().records > 0 || !self.late().is_empty() {
             return;
         }
         let gone = self.ledger.spool_was_empty(mark);
@@ -117,39 +119,84 @@ impl Shared {
     async fn remove(
         &self,
         through: Option<SpoolPosition>,
-        kept: &mut Vec<(baldur_core::EntryId, Landing)>,
+        kept: &mut Vec<(EntryId, Landing)>,
     ) -> Result<(), String> {
         let Some(through) = through else { return Ok(()) };
-        in_time(self.policy.timeout, self.parts.spool.remove(through)).await?;
-        let count = u64::try_from(kept.len()).unwrap_or(u64::MAX);
-        for (id, landing) in kept.drain(..) {
-            self.ledger.landed(id, landing);
-            let answer = if landing == Landing::Merged { "merged" } else { "stored" };
-            ::metrics::counter!(metrics::DRAIN_RECORDS.name, "answer" => answer).increment(1);
-        }
-        self.status().drained += count;
-        tracing::debug!(records = count, "drain.records_stored");
+        let leaving = std::mem::take(kept);
+        let removing = self.parts.spool.remove(through);
+        self.gone(through, leaving, removing).await?;
+        tracing::debug!(through = through.record, lane = through.lane, "drain.records_stored");
         Ok(())
     }
 
     async fn set_aside(&self, record: &Spooled, error: &CaptureError) -> Result<(), String> {
         let (id, reason) = (record.capture.op.id, Chain(error).to_string());
         tracing::error!(%id, domain = %record.capture.op.domain, reason, "drain.record_set_aside");
-        in_time(self.policy.timeout, self.parts.spool.set_aside(record.position, reason)).await?;
-        self.ledger.landed(id, Landing::SetAside);
-        ::metrics::counter!(metrics::DRAIN_RECORDS.name, "answer" => "set_aside").increment(1);
-        self.status().set_aside += 1;
-        Ok(())
+        let setting_aside = self.parts.spool.set_aside(record.position, reason);
+        self.gone(record.position, vec![(id, Landing::SetAside)], setting_aside).await
     }
-}
 
-async fn in_time(
-    within: Duration,
-    call: impl Future<Output = Result<(), baldur_core::port::SpoolError>>,
-) -> Result<(), String> {
-    match timeout(within, call).await {
-        Ok(done) => done.map_err(|error| Chain(&error).to_string()),
-        Err(_elapsed) => Err("the spool did not answer in time".to_owned()),
+    /// Counts records as gone once the spool says so. If it doesn't, the next look at their lane tells.
+    async fn gone(
+        &self,
+        through: SpoolPosition,
+        leaving: Vec<(EntryId, Landing)>,
+        call: impl Future<Output = Result<(), SpoolError>>,
+    ) -> Result<(), String> {
+        let trouble = match timeout(self.policy.timeout, call).await {
+            Ok(Ok(())) => {
+                self.count_gone(leaving);
+                return Ok(());
+            }
+            Ok(Err(error)) => Chain(&error).to_string(),
+            Err(_elapsed) => "the spool did not answer in time".to_owned(),
+        };
+        self.leaving().push((through, leaving));
+        Err(trouble)
+    }
+
+    /// Counts what left the spool unheard, as the oldest record that is there tells. What is there still will be counted when it leaves.
+    fn count_removed(&self, oldest: Option<SpoolPosition>) {
+        let leaving = std::mem::take(&mut *self.leaving());
+        for (through, records) in leaving {
+            match oldest {
+                Some(oldest) if oldest.lane != through.lane => {
+                    self.leaving().push((through, records));
+                }
+                Some(oldest) if oldest.record <= through.record => {}
+                Some(_) | None => self.count_gone(records),
+            }
+        }
+    }
+
+    fn count_gone(&self, records: Vec<(EntryId, Landing)>) {
+        for (id, landing) in records {
+            self.landed(id, landing);
+            let answer = landing.as_str();
+            ::metrics::counter!(metrics::DRAIN_RECORDS.name, "answer" => answer).increment(1);
+            let mut status = self.status();
+            match landing {
+                Landing::Stored | Landing::Merged => status.drained += 1,
+                Landing::SetAside => status.set_aside += 1,
+            }
+        }
+    }
+
+    fn landed(&self, id: EntryId, landing: Landing) {
+        match self.parts.marks.left(id) {
+            Known::AsSpooled => self.ledger.landed(id, landing),
+            Known::AsStray => self.ledger.landed_astray(id, landing),
+            // Its capture is in flight yet, and will be counted by its answer.
+            Known::UnderWay => self.late().push((id, landing)),
+        }
+    }
+
+    /// Counts the records that left the spool before their appends were answered, as far as they are by now.
+    fn count_late(&self) {
+        let late = std::mem::take(&mut *self.late());
+        for (id, landing) in late {
+            self.landed(id, landing);
+        }
     }
 }
 

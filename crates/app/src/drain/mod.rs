@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use baldur_core::{Chain, Clock, IdGen, command::Capture, port::SpoolError};
+use baldur_core::{
+    Chain, Clock, EntryId, IdGen,
+    command::Capture,
+    port::{SpoolError, SpoolPosition},
+};
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::Notify,
@@ -27,7 +31,7 @@ use pace::Pace;
 use crate::{
     Env,
     env::unit,
-    ledger::Ledger,
+    ledger::{Landing, Ledger},
     metrics,
     spooling::{Parts, SpoolingStore},
 };
@@ -84,6 +88,10 @@ struct Shared {
     hooks: DrainHooks,
     stop: CancellationToken,
     status: Mutex<DrainStatus>,
+    /// Records that left the spool before their appends were answered.
+    late: Mutex<Vec<(EntryId, Landing)>>,
+    /// Records that the spool was told to remove, without an answer, each group with its last one.
+    leaving: Mutex<Vec<(SpoolPosition, Vec<(EntryId, Landing)>)>>,
     /// Told after every batch.
     moved: Notify,
     /// Somebody waits for the spool to be empty.
@@ -145,6 +153,8 @@ impl Drainer {
             hooks,
             stop: CancellationToken::new(),
             status: Mutex::new(status),
+            late: Mutex::default(),
+            leaving: Mutex::default(),
             moved: Notify::new(),
             hurry: Notify::new(),
             restarts: AtomicU64::new(0),
@@ -311,6 +321,14 @@ impl Shared {
         }
         status.trouble = Some(trouble);
         failures
+    }
+
+    fn late(&self) -> MutexGuard<'_, Vec<(EntryId, Landing)>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<(SpoolPosition, Vec<(EntryId, Landing)>)>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn status(&self) -> MutexGuard<'_, DrainStatus> {

@@ -10,7 +10,7 @@ mod counted;
 mod resolve;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 pub use accounts::{Account, Balance, DropReason, RejectReason, Sums};
 pub use counted::Counted;
-pub(crate) use counted::UnderWay;
+pub(crate) use counted::answers_of;
 pub use resolve::{ResolvePolicy, Resolver};
 
 use crate::metrics;
@@ -42,8 +42,10 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Books {
     sums: Sums,
-    /// Records of the spool that left it before their capture was counted as spooled: that one goes where they went.
-    early: BTreeMap<Landing, u64>,
+    /// Records that left the spool in the moment before their capture was counted as spooled: it goes where they went.
+    early: HashMap<EntryId, Landing>,
+    /// Records that left the spool, of captures that were not counted as spooled, or are counted for another record.
+    strays: HashMap<EntryId, Landing>,
     /// Grows with each capture that is counted as spooled.
     spooled_ever: u64,
     unresolved: HashMap<EntryId, Unresolved>,
@@ -58,7 +60,7 @@ struct Unresolved {
 }
 
 /// Where a record of the spool went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Landing {
     Stored,
     Merged,
@@ -66,6 +68,14 @@ pub(crate) enum Landing {
 }
 
 impl Landing {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Merged => "merged",
+            Self::SetAside => "set_aside",
+        }
+    }
+
     fn account(self) -> Account<'static> {
         match self {
             Self::Stored => Account::Stored,
@@ -149,6 +159,7 @@ impl Ledger {
             Some(Err(_)) | None => None,
         };
         match to {
+            Some(Account::Spooled) => self.spooled(ticket.id),
             Some(to) => self.transfer(Balance::InFlight, to, 1),
             None => self.lost_sight(Balance::InFlight, ticket),
         }
@@ -169,15 +180,31 @@ impl Ledger {
         }
     }
 
-    /// Counts a record that left the spool.
+    fn spooled(&self, id: EntryId) {
+        let mut books = self.books();
+        let landed = books.early.remove(&id);
+        books.transfer(Balance::InFlight, landed.map_or(Account::Spooled, Landing::account), 1);
+    }
+
+    /// Counts a record that left the spool, whose capture was answered as spooled, or is about to be.
     pub(crate) fn landed(&self, id: EntryId, landing: Landing) {
         let mut books = self.books();
         if books.unresolved.remove(&id).is_some() {
             books.transfer(Balance::Unknown, landing.account(), 1);
         } else if books.sums.spooled > 0 {
             books.transfer(Balance::Spooled, landing.account(), 1);
-        } else {
-            *books.early.entry(landing).or_default() += 1;
+        } else if books.early.len() < MAX_UNRESOLVED {
+            books.early.insert(id, landing);
+        }
+    }
+
+    /// Counts a record that left the spool, whose append was not answered. If nobody waits to know, the capture is counted elsewhere.
+    pub(crate) fn landed_astray(&self, id: EntryId, landing: Landing) {
+        let mut books = self.books();
+        if books.unresolved.remove(&id).is_some() {
+            books.transfer(Balance::Unknown, landing.account(), 1);
+        } else if books.strays.len() < MAX_UNRESOLVED {
+            books.strays.insert(id, landing);
         }
     }
 
@@ -194,8 +221,14 @@ impl Ledger {
         if books.spooled_ever != mark || books.sums.in_flight > 0 {
             return 0;
         }
-        // What is owed yet belongs to captures that were resolved by their ids.
+        // What landed early and was never counted belongs to captures that were resolved by their ids.
         books.early.clear();
+        // An append that failed may have left no record: then the one that left was that of a later append of the id.
+        for (_, landing) in std::mem::take(&mut books.strays) {
+            if books.sums.spooled > 0 {
+                books.transfer(Balance::Spooled, landing.account(), 1);
+            }
+        }
         let gone = books.sums.spooled;
         let other = Domain::other();
         books.transfer(Balance::Spooled, Account::Dropped(DropReason::SpoolDamaged, &other), gone);
@@ -245,21 +278,9 @@ impl Books {
         n - moved
     }
 
-    fn credit(&mut self, to: Account<'_>, mut n: u64) {
+    fn credit(&mut self, to: Account<'_>, n: u64) {
         if to == Account::Spooled {
             self.spooled_ever += n;
-            while n > 0
-                && let Some(mut owed) = self.early.first_entry()
-            {
-                let paid = n.min(*owed.get());
-                *owed.get_mut() -= paid;
-                n -= paid;
-                let landing = *owed.key();
-                if *owed.get() == 0 {
-                    owed.remove();
-                }
-                self.sums.credit(landing.account(), paid);
-            }
         }
         self.sums.credit(to, n);
     }
@@ -276,7 +297,8 @@ mod tests {
         ledger.offer(Account::InFlight, 2);
         ledger.landed(id, Landing::Stored);
         assert_eq!((ledger.sums().stored, ledger.sums().in_flight), (0, 2));
-        ledger.transfer(Balance::InFlight, Account::Spooled, 2);
+        ledger.spooled(id);
+        ledger.transfer(Balance::InFlight, Account::Spooled, 1);
         let sums = ledger.sums();
         assert!(sums.balances(), "{sums:?}");
         assert_eq!((sums.stored, sums.spooled, sums.in_flight), (1, 1, 0));

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Shared, queue::Item};
 use crate::{
-    ledger::{Account, Balance, DropReason, Ticket},
+    ledger::{Account, Balance, DropReason, Ticket, answers_of},
     spooling::refused_for_good,
 };
 
@@ -81,7 +81,7 @@ async fn rescue(
             }
         }
         let captures = group.iter().map(|(item, _)| item.capture.clone()).collect();
-        let said = timeout_at(end, shared.overflow.capture_batch(captures)).await;
+        let said = timeout_at(end, answers_of(&*shared.overflow, captures)).await;
         let mut said = said.unwrap_or_default().into_iter();
         for (item, _) in group {
             let ticket = Ticket::of(&item.capture);

@@ -34,7 +34,7 @@ use queue::Queue;
 
 use crate::{
     Env,
-    ledger::{Account, Balance, DropReason, Ledger, RejectReason, UnderWay},
+    ledger::{Account, Balance, Counted, DropReason, Ledger, RejectReason},
 };
 
 type Answer = Result<Captured, CaptureError>;
@@ -66,6 +66,8 @@ struct Shared {
     pressure: Mutex<Pressure>,
     inner: Arc<dyn CaptureStore>,
     overflow: Arc<dyn CaptureStore>,
+    /// The same, for captures that were not counted yet.
+    past: Counted,
     ledger: Ledger,
     policy: OutboxPolicy,
     ids: Arc<dyn IdGen>,
@@ -137,6 +139,7 @@ impl Outbox {
             queue: Mutex::default(),
             pressure: Mutex::default(),
             inner,
+            past: Counted::new(Arc::clone(&overflow), ledger.clone()),
             overflow,
             ledger,
             policy,
@@ -236,6 +239,28 @@ impl Outbox {
     /// what could not be kept. May be called again.
     pub async fn close(&self, within: Duration) -> CloseReport {
         close::close(self.shared(), within).await
+    }
+
+    /// Waits until nothing with an order key of these captures is in the outbox any more, so that they may go another way.
+    ///
+    /// # Errors
+    ///
+    /// Answers for all of them, when that takes longer than [`OutboxPolicy::spool_wait`].
+    pub(crate) async fn passed(&self, captures: &[Capture]) -> Result<(), Vec<Answer>> {
+        let shared = self.shared();
+        let blocked = {
+            let queue = shared.queue();
+            !queue.is_empty() && captures.iter().any(|capture| queue.holds_key_of(capture))
+        };
+        if !blocked || self.flush(shared.policy.spool_wait).await.is_ok() {
+            return Ok(());
+        }
+        let busy = RejectReason::Backend(BackendKind::Busy);
+        let refuse = |_: &Capture| {
+            shared.ledger.offer(Account::Rejected(busy), 1);
+            Err(blocked_key())
+        };
+        Err(captures.iter().map(refuse).collect())
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -358,10 +383,8 @@ impl Shared {
         };
         let (places, captures): (Vec<usize>, Vec<Capture>) = past.into_iter().unzip();
         if !captures.is_empty() {
-            let under_way = UnderWay::offered(&self.ledger, &captures);
-            let call = self.overflow.capture_batch(captures);
+            let call = self.past.capture_batch(captures);
             let said = timeout(self.policy.write_timeout, call).await.unwrap_or_default();
-            under_way.answered(&said);
             let mut said = said.into_iter();
             for at in places {
                 answers[at] = Some(said.next().unwrap_or_else(|| Err(silent())));
@@ -403,6 +426,11 @@ fn full() -> BackendError {
 
 fn closed() -> CaptureError {
     BackendError::new("outbox", "queue a capture", BackendKind::Closed).not_applied().into()
+}
+
+fn blocked_key() -> CaptureError {
+    let error = BackendError::new("outbox", "write earlier captures", BackendKind::Busy);
+    error.not_applied().retryable().into()
 }
 
 fn silent() -> CaptureError {

@@ -1,6 +1,7 @@
 //! Capture through the spool: what the store doesn't take now waits on the local disk.
 
 mod gate;
+mod marks;
 mod policy;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -15,6 +16,8 @@ use futures_util::FutureExt as _;
 use tokio::{sync::Notify, time::timeout};
 
 pub(crate) use gate::Gate;
+use marks::Appending;
+pub(crate) use marks::{Known, Marks};
 pub use policy::SpoolingPolicy;
 use policy::{Failed, both};
 
@@ -43,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn CaptureStore>,
     pub(crate) spool: Arc<dyn Spool>,
     pub(crate) gate: Gate,
+    pub(crate) marks: Marks,
     /// Tells the drainer of new records.
     pub(crate) appended: Notify,
     policy: SpoolingPolicy,
@@ -72,7 +76,8 @@ impl SpoolingStore {
         policy: SpoolingPolicy,
     ) -> Self {
         let gate = Gate::new(policy.trial_pause);
-        let parts = Parts { store, spool, gate, appended: Notify::new(), policy };
+        let parts =
+            Parts { store, spool, gate, marks: Marks::default(), appended: Notify::new(), policy };
         Self { parts: Arc::new(parts), first: First::Store }
     }
 
@@ -115,7 +120,9 @@ impl CaptureStore for SpoolingStore {
             };
         spool.extend(parts.ask(ask, true, &mut answers).await);
         spool.sort_unstable_by_key(|item| item.at);
-        let left = parts.append(spool, &mut answers).await;
+        // The marks stay until the answers are given, so that the ledger can tell whose records leave the spool.
+        let mut marks = parts.marks.begin(spool.iter().map(|item| item.capture.op.id));
+        let left = parts.append(spool, &mut marks, &mut answers).await;
         parts.last_resort(left, &mut answers).await;
         answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(unanswered()))).collect()
     }
@@ -188,6 +195,7 @@ impl Parts {
     async fn append(
         &self,
         items: Vec<Item>,
+        marks: &mut Appending<'_>,
         answers: &mut [Option<Answer>],
     ) -> Vec<(Item, SpoolError)> {
         if items.is_empty() {
@@ -198,8 +206,14 @@ impl Parts {
         let mut said = appended.unwrap_or_default().into_iter();
         let mut left = Vec::new();
         let mut any = false;
-        for item in items {
-            match said.next().unwrap_or_else(|| Err(spool_silent())) {
+        for (position, item) in items.into_iter().enumerate() {
+            let said = said.next().unwrap_or_else(|| Err(spool_silent()));
+            if said.as_ref().is_err_and(|error| error.outcome() == Outcome::Unknown) {
+                tracing::debug!(id = %item.capture.op.id, "spooling.append_uncertain");
+            } else {
+                marks.is_certain(position);
+            }
+            match said {
                 Ok(()) => {
                     any = true;
                     answers[item.at] = Some(Ok(Captured::new(

@@ -2,6 +2,7 @@
 
 mod faults;
 mod lease;
+mod lossless;
 mod paced;
 mod protected;
 mod protected_faults;

@@ -3,6 +3,7 @@
 pub(crate) mod form;
 mod load;
 mod node;
+mod outbox;
 mod recovery;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ENV_PREFIX, MAX_FILE_BYTES, SettingsError};
+pub use outbox::{ModeSettings, OutboxSettings, WhenFullSettings};
 pub use recovery::{DependencySettings, RecoverySettings};
 
 /// Everything that can be set. The book's reference lists each setting with its range and default.
@@ -53,6 +55,8 @@ pub struct Settings {
     pub spool: SpoolSettings,
     /// What capture accepts and keeps.
     pub capture: CaptureSettings,
+    /// How captures wait in memory that don't wait for the store.
+    pub outbox: OutboxSettings,
     /// What is secret.
     pub redaction: RedactionSettings,
     /// How entries are replayed.
@@ -82,6 +86,7 @@ impl Default for Settings {
             store: StoreSettings::default(),
             spool: SpoolSettings::default(),
             capture: CaptureSettings::default(),
+            outbox: OutboxSettings::default(),
             redaction: RedactionSettings::default(),
             replay: ReplaySettings::default(),
             recovery: RecoverySettings::default(),
@@ -152,6 +157,11 @@ impl Default for SpoolSettings {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CaptureSettings {
+    /// For what captures wait that name no mode: `sync`, `async` or `durable`.
+    pub mode: ModeSettings,
+    /// With a spool: how long a capture waits for the store before it is spooled, 10 ms to 5 min.
+    #[serde(with = "form::duration")]
+    pub store_timeout: Duration,
     /// The longest `request_data`, which is kept whole or not at all.
     pub max_request_bytes: usize,
     /// All texts of one operation together.

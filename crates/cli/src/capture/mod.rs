@@ -24,7 +24,7 @@ pub(crate) struct CaptureArgs {
 pub(crate) async fn run(args: CaptureArgs, globals: &Globals, out: &Output) -> Result<(), Failure> {
     let CaptureArgs { one, strict } = args;
     let op = one.op()?;
-    let session = Session::open(globals).await?;
+    let session = Session::open_with_spool(globals).await?;
     let result = match op {
         Some(op) => one::run(op, &session, out).await,
         None => stream::run(strict, &session, out).await,

@@ -44,8 +44,7 @@ pub(super) async fn run(
     globals: &Globals,
     out: &Output,
 ) -> Result<(), Failure> {
-    // Baldur itself must not empty the spool meanwhile: here a person does.
-    let session = Session::open_with(globals, |settings| settings.spool.dir = None).await?;
+    let session = Session::open(globals).await?;
     let result = match DiskSpool::open(config, Arc::new(SystemClock)).await {
         Ok(spool) => {
             let result = drain(&spool, &session, out).await;
