@@ -7,12 +7,14 @@
 mod keys;
 mod names;
 mod notes;
+mod overflow;
 mod payload;
 mod policy;
 mod prepare;
 mod refusal;
 pub(crate) mod scrub;
 mod stamp;
+mod watch;
 
 use std::sync::Arc;
 
@@ -23,9 +25,11 @@ use baldur_core::{
 };
 
 pub use notes::NOTES_KEY;
+pub use overflow::{DedupPolicy, DomainLimit, DomainOverflow, OverflowPolicy};
 pub use policy::{CapturePolicy, CapturePolicyError, Oversize};
 pub use refusal::{CaptureFailure, Refusal};
 use stamp::Stamps;
+pub use watch::{ALARM_HYSTERESIS, ALARM_PERCENTS, OverflowWatch};
 
 use crate::env::{Env, Who};
 
