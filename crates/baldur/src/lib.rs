@@ -51,6 +51,7 @@ pub use baldur_http_target as http_target;
 pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    BackoffSettings, CaptureSettings, CardSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
-    MAX_FILE_BYTES, RedactionSettings, ReplaySettings, Settings, SettingsError, StoreSettings,
+    BackoffSettings, CaptureSettings, CardSettings, DedupSettings, DomainOverflowSettings,
+    ENV_PREFIX, HandlerSettings, JitterSettings, KeepSettings, MAX_FILE_BYTES, OverflowSettings,
+    RedactionSettings, ReplaySettings, Settings, SettingsError, StoreSettings, WhenFullSettings,
 };

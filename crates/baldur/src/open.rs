@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use baldur_app::{
     Env,
-    capture::CaptureService,
+    capture::{CaptureService, OverflowWatch},
     entries::EntryService,
     replay::{AlreadyRegistered, HandlerRegistry, ReplayEngine, ReplayError, ReplayPolicy},
 };
@@ -258,7 +258,8 @@ impl Builder {
     pub async fn open(self) -> Result<Baldur, OpenError> {
         let Self { settings, handlers, clock } = self;
         let redaction = settings.redaction.rules()?;
-        let capture_policy = settings.capture.policy(redaction.clone())?;
+        let (overflow, dedup) = (settings.overflow.policy()?, settings.dedup.policy()?);
+        let capture_policy = settings.capture.policy(redaction.clone(), overflow, dedup)?;
         let replay_policy = settings.replay.policy()?;
         let registry = registry(&settings, handlers, &clock)?;
         let env = env(&settings, Arc::clone(&clock))?;
@@ -379,7 +380,7 @@ impl Stores {
         S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin + Close + Clone,
     {
         Self {
-            capture: Arc::new(store.clone()),
+            capture: Arc::new(OverflowWatch::new(Arc::new(store.clone()))),
             reader: Arc::new(store.clone()),
             claims: Arc::new(store.clone()),
             evidence: Arc::new(store.clone()),

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use baldur_app::{
-    capture::CapturePolicy,
+    capture::{CapturePolicy, DedupPolicy, OverflowPolicy},
     replay::{Ramp, RateLimit, ReplayPolicy},
 };
 use baldur_core::policy::{
@@ -30,6 +30,8 @@ impl Default for CaptureSettings {
             max_retries,
             expires_in,
             redaction: _,
+            overflow: _,
+            dedup: _,
         } = CapturePolicy::default();
         Self {
             max_request_bytes,
@@ -43,7 +45,12 @@ impl Default for CaptureSettings {
 }
 
 impl CaptureSettings {
-    pub(crate) fn policy(&self, redaction: RedactionRules) -> Result<CapturePolicy, SettingsError> {
+    pub(crate) fn policy(
+        &self,
+        redaction: RedactionRules,
+        overflow: OverflowPolicy,
+        dedup: DedupPolicy,
+    ) -> Result<CapturePolicy, SettingsError> {
         let Self {
             max_request_bytes,
             max_input_bytes,
@@ -60,6 +67,8 @@ impl CaptureSettings {
             max_retries,
             expires_in,
             redaction,
+            overflow,
+            dedup,
         };
         match policy.validate() {
             Ok(()) => Ok(policy),

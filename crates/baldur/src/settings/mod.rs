@@ -3,6 +3,7 @@
 pub(crate) mod form;
 mod load;
 mod node;
+mod overflow;
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ENV_PREFIX, MAX_FILE_BYTES, SettingsError};
+pub use overflow::{
+    DedupSettings, DomainOverflowSettings, KeepSettings, OverflowSettings, WhenFullSettings,
+};
 
 /// Everything that can be set. The book's reference lists each setting with its range and default.
 ///
@@ -50,6 +54,10 @@ pub struct Settings {
     pub capture: CaptureSettings,
     /// What is secret.
     pub redaction: RedactionSettings,
+    /// How many live entries there may be.
+    pub overflow: OverflowSettings,
+    /// Whose payload an entry keeps when further captures merge into it.
+    pub dedup: DedupSettings,
     /// How entries are replayed.
     pub replay: ReplaySettings,
     /// Where entries are replayed to, by domain.
@@ -75,6 +83,8 @@ impl Default for Settings {
             store: StoreSettings::default(),
             capture: CaptureSettings::default(),
             redaction: RedactionSettings::default(),
+            overflow: OverflowSettings::default(),
+            dedup: DedupSettings::default(),
             replay: ReplaySettings::default(),
             handlers: BTreeMap::new(),
         }
