@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use baldur_app::{
     Drainer, Env, Housekeeping, Ledger, Outbox, Recovery, StartError,
-    capture::CaptureService,
-    drain::DrainHooks,
+    capture::{CaptureService, OverflowWatch},
+    drain::{DrainHooks, Finish},
     entries::EntryService,
     outbox::{CloseReport, FlushTimeout},
     recovery::RecoverySources,
@@ -356,7 +356,9 @@ impl Builder {
     pub async fn open(self) -> Result<Baldur, OpenError> {
         let Self { settings, handlers, clock, spool, hooks } = self;
         let redaction = settings.redaction.rules()?;
-        let capture_policy = settings.capture.policy(redaction.clone())?;
+        let (overflow, dedup) = (settings.overflow.policy()?, settings.dedup.policy()?);
+        let finisher = overflow.clone();
+        let capture_policy = settings.capture.policy(redaction.clone(), overflow, dedup)?;
         let replay_policy = settings.replay.policy()?;
         let recovery_policy = settings.recovery.policy()?;
         let probes = crate::recovering::probes(&settings.recovery)?;
@@ -370,6 +372,8 @@ impl Builder {
             Some(spool) => (Some(spool), hooks),
             None => own_spool(&settings, hooks, &env).await?,
         };
+        let finish: Finish = Arc::new(move |capture| finisher.finish(capture));
+        let hooks = DrainHooks { finish: hooks.finish.or(Some(finish)), ..hooks };
         let plan = Plan { mode: settings.capture.mode.into(), spooling, outbox, hooks };
         let pipeline = Pipeline::start(capture, Arc::clone(&reader), spool, plan, &env)?;
         let routes = pipeline.routes().clone();
@@ -540,7 +544,7 @@ impl Stores {
         S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin + Close + Clone,
     {
         Self {
-            capture: Arc::new(store.clone()),
+            capture: Arc::new(OverflowWatch::new(Arc::new(store.clone()))),
             reader: Arc::new(store.clone()),
             claims: Arc::new(store.clone()),
             evidence: Arc::new(store.clone()),

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use baldur_app::{
-    capture::{CaptureMode, CapturePolicy},
+    capture::{CaptureMode, CapturePolicy, DedupPolicy, OverflowPolicy},
     outbox::{OutboxPolicy, WhenOutboxFull},
     replay::{Ramp, RateLimit, ReplayPolicy},
     spooling::SpoolingPolicy,
@@ -17,7 +17,7 @@ use baldur_core::policy::{
 use crate::settings::SpoolSettings;
 use crate::settings::{
     BackoffSettings, CaptureSettings, CardSettings, JitterSettings, ModeSettings, OutboxSettings,
-    RedactionSettings, ReplaySettings, SettingsError, WhenFullSettings,
+    RedactionSettings, ReplaySettings, SettingsError, WhenOutboxFullSettings,
 };
 
 pub(crate) fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
@@ -34,6 +34,8 @@ impl Default for CaptureSettings {
             max_retries,
             expires_in,
             redaction: _,
+            overflow: _,
+            dedup: _,
         } = CapturePolicy::default();
         Self {
             mode: ModeSettings::Sync,
@@ -52,7 +54,7 @@ impl Default for OutboxSettings {
     fn default() -> Self {
         let OutboxPolicy { max_entries, max_bytes, batch, linger, spool_wait, .. } =
             OutboxPolicy::default();
-        let when_full = WhenFullSettings::Spool;
+        let when_full = WhenOutboxFullSettings::Spool;
         Self { max_entries, max_bytes, when_full, wait: spool_wait, batch, linger }
     }
 }
@@ -60,11 +62,11 @@ impl Default for OutboxSettings {
 impl OutboxSettings {
     pub(crate) fn policy(&self) -> Result<OutboxPolicy, SettingsError> {
         let when_full = match self.when_full {
-            WhenFullSettings::Spool => WhenOutboxFull::Spool,
-            WhenFullSettings::Wait => WhenOutboxFull::Wait { timeout: self.wait },
-            WhenFullSettings::Reject => WhenOutboxFull::Reject,
-            WhenFullSettings::DropNewest => WhenOutboxFull::DropNewest,
-            WhenFullSettings::DropOldest => WhenOutboxFull::DropOldest,
+            WhenOutboxFullSettings::Spool => WhenOutboxFull::Spool,
+            WhenOutboxFullSettings::Wait => WhenOutboxFull::Wait { timeout: self.wait },
+            WhenOutboxFullSettings::Reject => WhenOutboxFull::Reject,
+            WhenOutboxFullSettings::DropNewest => WhenOutboxFull::DropNewest,
+            WhenOutboxFullSettings::DropOldest => WhenOutboxFull::DropOldest,
         };
         let policy = OutboxPolicy {
             max_entries: self.max_entries,
@@ -98,7 +100,12 @@ impl CaptureSettings {
         Ok(SpoolingPolicy { store_timeout: self.store_timeout, ..SpoolingPolicy::default() })
     }
 
-    pub(crate) fn policy(&self, redaction: RedactionRules) -> Result<CapturePolicy, SettingsError> {
+    pub(crate) fn policy(
+        &self,
+        redaction: RedactionRules,
+        overflow: OverflowPolicy,
+        dedup: DedupPolicy,
+    ) -> Result<CapturePolicy, SettingsError> {
         let Self {
             mode: _,
             store_timeout: _,
@@ -117,6 +124,8 @@ impl CaptureSettings {
             max_retries,
             expires_in,
             redaction,
+            overflow,
+            dedup,
         };
         match policy.validate() {
             Ok(()) => Ok(policy),

@@ -8,12 +8,14 @@ mod keys;
 mod mode;
 mod names;
 mod notes;
+mod overflow;
 mod payload;
 mod policy;
 mod prepare;
 mod refusal;
 pub(crate) mod scrub;
 mod stamp;
+mod watch;
 
 use std::sync::Arc;
 
@@ -26,9 +28,11 @@ use baldur_core::{
 
 pub use mode::{CaptureMode, CaptureRoutes};
 pub use notes::NOTES_KEY;
+pub use overflow::{DedupPolicy, DomainLimit, DomainOverflow, OverflowPolicy};
 pub use policy::{CapturePolicy, CapturePolicyError, Oversize};
 pub use refusal::{CaptureFailure, Refusal};
 use stamp::Stamps;
+pub use watch::{ALARM_HYSTERESIS, ALARM_PERCENTS, OverflowWatch};
 
 use crate::{
     env::{Env, Who},

@@ -122,7 +122,9 @@ pub(super) fn prepare(
         created_at,
         state,
     };
-    Ok(Capture { expires_in, ..Capture::new(op, evidence) })
+    let limits = policy.overflow.limits(&op.domain);
+    let on_merge = policy.dedup.on_merge(&op.domain);
+    Ok(Capture { expires_in, limits, on_merge, ..Capture::new(op, evidence) })
 }
 
 /// The words of a failure, without secrets and within bounds.

@@ -4,6 +4,7 @@ pub(crate) mod form;
 mod load;
 mod node;
 mod outbox;
+mod overflow;
 mod recovery;
 
 #[cfg(test)]
@@ -16,7 +17,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ENV_PREFIX, MAX_FILE_BYTES, SettingsError};
-pub use outbox::{ModeSettings, OutboxSettings, WhenFullSettings};
+pub use outbox::{ModeSettings, OutboxSettings, WhenOutboxFullSettings};
+pub use overflow::{
+    DedupSettings, DomainOverflowSettings, KeepSettings, OverflowSettings, WhenFullSettings,
+};
 pub use recovery::{DependencySettings, RecoverySettings};
 
 /// Everything that can be set. The book's reference lists each setting with its range and default.
@@ -59,6 +63,10 @@ pub struct Settings {
     pub outbox: OutboxSettings,
     /// What is secret.
     pub redaction: RedactionSettings,
+    /// How many live entries there may be.
+    pub overflow: OverflowSettings,
+    /// Whose payload an entry keeps when further captures merge into it.
+    pub dedup: DedupSettings,
     /// How entries are replayed.
     pub replay: ReplaySettings,
     /// How entries are replayed once their dependency is back.
@@ -88,6 +96,8 @@ impl Default for Settings {
             capture: CaptureSettings::default(),
             outbox: OutboxSettings::default(),
             redaction: RedactionSettings::default(),
+            overflow: OverflowSettings::default(),
+            dedup: DedupSettings::default(),
             replay: ReplaySettings::default(),
             recovery: RecoverySettings::default(),
             handlers: BTreeMap::new(),
