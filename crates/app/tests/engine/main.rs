@@ -13,4 +13,8 @@ mod protected_order;
 mod protected_panics;
 mod replayed;
 mod sums;
+#[cfg(feature = "tower")]
+mod tower_client;
+#[cfg(feature = "tower")]
+mod tower_server;
 mod world;
