@@ -311,14 +311,14 @@ async fn a_call_dropped_in_its_pause_gives_its_retry_back() {
 async fn guards_of_one_registry_share_their_breaker_by_name() {
     let world = World::new();
     let breakers = Breakers::new(&world.env);
-    let make = |name: &str| {
+    let guard_of = |name: &str| {
         Protect::builder(name, world.capture_service())
             .breaker(breaker(1, 1))
             .breakers(&breakers)
             .build()
             .expect("a good policy")
     };
-    let (one, same, other) = (make("gateway"), make("gateway"), make("mail"));
+    let (one, same, other) = (guard_of("gateway"), guard_of("gateway"), guard_of("mail"));
     tried(&one, |_| Err(down())).await.0.expect_err("it failed");
     let (answer, made) = tried(&same, Ok).await;
     let error = answer.expect_err("open");
