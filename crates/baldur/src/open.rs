@@ -75,9 +75,9 @@ pub enum OpenError {
     /// No worker name could be made.
     #[error("no worker name could be made; set `worker`")]
     Worker(#[source] NameError),
-    /// This build can't call HTTP handlers.
+    /// This build can't call HTTP handlers or probes.
     #[error(
-        "`handlers` is set, but this build can't call them; build it with the feature `http-target`"
+        "`handlers` or a `probe_url` is set, but this build can't call them; build it with the feature `http-target`"
     )]
     NoHttpTarget,
     /// A domain got two handlers.

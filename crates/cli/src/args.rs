@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::{
     capture::CaptureArgs, completions::CompletionsArgs, demo, entries::EntriesCommand,
-    facets::FacetsArgs, replay::ReplayArgs, store::StoreCommand,
+    facets::FacetsArgs, recovery::RecoveryCommand, replay::ReplayArgs, store::StoreCommand,
 };
 
 /// Keeps failed operations and brings them back.
@@ -70,6 +70,9 @@ pub(crate) enum Command {
     Facets(FacetsArgs),
     /// Brings entries back, at a rate that their target can take.
     Replay(ReplayArgs),
+    /// Tells whether entries come back by themselves once their dependency is back.
+    #[command(subcommand)]
+    Recovery(RecoveryCommand),
     /// Looks after the store, and moves entries between stores.
     #[command(subcommand)]
     Store(StoreCommand),

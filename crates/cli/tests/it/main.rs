@@ -3,6 +3,7 @@
 mod capture;
 mod entries;
 mod misuse;
+mod recovery;
 mod replay;
 mod store;
 
