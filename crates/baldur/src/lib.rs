@@ -25,6 +25,7 @@
 //! | `sqlite` (default) | stores at `sqlite:///absolute/path.db` |
 //! | `memory` (default) | stores at `memory:`, which end with the process |
 //! | `http-target` (default) | replay to HTTP endpoints, by settings |
+//! | `tower` | layers that protect HTTP clients and capture what HTTP servers fail to do |
 
 mod handlers;
 mod open;
@@ -35,6 +36,8 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "tower")]
+pub use baldur_app::tower;
 pub use baldur_app::{
     CaptureFailure, CapturePolicy, CaptureService, CloseTimeout, EntryService, Env, Housekeeping,
     HousekeepingPolicy, OsIdGen, Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Who,

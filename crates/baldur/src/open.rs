@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use baldur_app::{
-    Env, Housekeeping, Recovery, StartError,
+    Breakers, Env, Housekeeping, Recovery, StartError,
     capture::CaptureService,
     entries::EntryService,
     recovery::RecoverySources,
@@ -14,7 +14,9 @@ use baldur_core::{
     BackendError, Clock, SystemClock,
     name::{Domain, NameError, Namespace, WorkerName},
     policy::redact::RedactionRules,
-    port::{CaptureStore, ClaimStore, EntryReader, EvidenceLog, ReplayHandler, StoreAdmin},
+    port::{
+        CaptureStore, ClaimStore, EntryReader, EvidenceLog, PaceStore, ReplayHandler, StoreAdmin,
+    },
 };
 use secrecy::ExposeSecret as _;
 
@@ -113,6 +115,7 @@ struct Inner {
     capture: CaptureService,
     entries: EntryService,
     replay: ReplayEngine,
+    breakers: Breakers,
     recovery: Recovery,
     housekeeping: Housekeeping,
     terms: (ReplayPolicy, RedactionRules),
@@ -126,6 +129,7 @@ struct Stores {
     claims: Arc<dyn ClaimStore>,
     evidence: Arc<dyn EvidenceLog>,
     admin: Arc<dyn StoreAdmin>,
+    pace: Arc<dyn PaceStore>,
     closer: Arc<dyn Close>,
 }
 
@@ -197,6 +201,11 @@ impl Baldur {
             policy.clone(),
             redaction.clone(),
         )
+    }
+
+    /// The breakers of this process, one for each dependency. Recovery hears of their changes.
+    pub fn breakers(&self) -> &Breakers {
+        &self.inner.breakers
     }
 
     /// Replays entries by itself once their dependency is back. It does so after
@@ -291,7 +300,8 @@ impl Builder {
         let registry = registry(&settings, handlers, &clock)?;
         let env = env(&settings, Arc::clone(&clock))?;
         let stores = stores(&settings.store, &settings.namespace, clock).await?;
-        let Stores { capture, reader, claims, evidence, admin: _, closer: _ } = stores.clone();
+        let Stores { capture, reader, claims, evidence, admin: _, pace, closer: _ } =
+            stores.clone();
         let capture = CaptureService::new(capture, env.clone(), capture_policy);
         let entries = EntryService::new(
             Arc::clone(&reader),
@@ -312,17 +322,28 @@ impl Builder {
             replay_policy.clone(),
             redaction.clone(),
         )?;
+        let breakers = Breakers::new(&env);
         let sources = RecoverySources {
             engine: replay.clone(),
             reader,
-            pace: None,
-            breakers: None,
+            pace: Some(pace),
+            breakers: Some(breakers.clone()),
             probes,
             env: env.clone(),
         };
         let recovery = Recovery::new(sources, recovery_policy)?;
         let terms = (replay_policy, redaction);
-        let inner = Inner { env, stores, capture, entries, replay, recovery, housekeeping, terms };
+        let inner = Inner {
+            env,
+            stores,
+            capture,
+            entries,
+            replay,
+            breakers,
+            recovery,
+            housekeeping,
+            terms,
+        };
         Ok(Baldur { inner: Arc::new(inner) })
     }
 }
@@ -417,7 +438,14 @@ fn path(rest: &str) -> Result<std::path::PathBuf, OpenError> {
 impl Stores {
     fn of<S>(store: S) -> Self
     where
-        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin + Close + Clone,
+        S: CaptureStore
+            + EntryReader
+            + ClaimStore
+            + EvidenceLog
+            + StoreAdmin
+            + PaceStore
+            + Close
+            + Clone,
     {
         Self {
             capture: Arc::new(store.clone()),
@@ -425,6 +453,7 @@ impl Stores {
             claims: Arc::new(store.clone()),
             evidence: Arc::new(store.clone()),
             admin: Arc::new(store.clone()),
+            pace: Arc::new(store.clone()),
             closer: Arc::new(store),
         }
     }

@@ -276,7 +276,12 @@ impl Permit {
         self.probe
     }
 
-    /// Gives it back with how the call ended. How long it took is the time since it was admitted.
+    /// Takes the time from now on: what came before was not the dependency's, such as a wait of the caller's own.
+    pub fn restart(&mut self) {
+        self.started = self.breaker.inner.voice.clock.mono();
+    }
+
+    /// Gives it back with how the call ended. How long it took is the time since it was admitted or restarted.
     pub fn end(mut self, outcome: CallOutcome) {
         if let Some(ticket) = self.ticket.take() {
             self.breaker.record(ticket, outcome, self.started);

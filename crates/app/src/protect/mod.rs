@@ -25,22 +25,43 @@
 //! The permit of the breaker is returned in each case, and counts for nothing. A panic of the call is a drop, too.
 //! Captures in the background are bounded in number and time; what finds no room is logged as lost.
 
-mod call;
-mod capture;
+mod budget;
+mod builder;
+mod bulkhead;
+pub(crate) mod capture;
 mod error;
+mod guard;
+mod meter;
+mod operation;
 mod policy;
+mod tries;
 
-pub use call::{CallContext, Protect};
+pub use budget::RetryBudget;
+pub use builder::ProtectBuilder;
 pub use error::{
-    CallFailure, ClassifyFailure, FailedCall, FailureKind, NotKept, ProtectError, Protected,
+    CallFailure, ClassifyFailure, FailedCall, FailureKind, Guarded, NotKept, ProtectError,
+    Protected, ValueFrom,
 };
-pub use policy::{OnDrop, OnPermanent, ProtectPolicy};
+pub use guard::{CallContext, Protect};
+pub use operation::{By, ByTrait, Classify, NoFallback, Operation, Or, Rescue, Try};
+pub use policy::{
+    ConcurrencyPolicy, OnDrop, OnFallback, OnPermanent, ProtectPolicy, RetryBudgetPolicy,
+};
 
-/// The failure type of a call that took longer than its time.
+/// The failure type of a try that took longer than its time.
 pub const CALL_TIMEOUT: &str = "TIMEOUT";
+
+/// The failure type of a call whose time was up while a try was under way. It may have worked.
+pub const DEADLINE_PASSED: &str = "DEADLINE_PASSED";
 
 /// The failure type of a call that was not made because the breaker was open.
 pub const CIRCUIT_OPEN: &str = "CIRCUIT_OPEN";
 
+/// The failure type of a call that was not made because too many were under way.
+pub const BULKHEAD_FULL: &str = "BULKHEAD_FULL";
+
 /// The failure type of a call whose future was dropped while it was under way. It may have worked.
 pub const CALL_DROPPED: &str = "CALL_DROPPED";
+
+/// The failure type of a call with an error whose classification panicked.
+pub const UNCLASSIFIED: &str = "UNCLASSIFIED";

@@ -26,7 +26,8 @@ pub use capture_store::{
     CaptureError, CaptureStore, Captured, Disposition, Durability, Evicted, LimitScope, LiveCounts,
 };
 pub use circuit_breaker_store::{
-    BreakerStoreError, CircuitBreakerStore, ForcedBreaker, SaveBreaker, SharedBreaker,
+    BreakerStoreError, CircuitBreakerStore, ForcedBreaker, MAX_BREAKERS_LISTED, SaveBreaker,
+    SharedBreaker, check_breaker_limit,
 };
 pub use claim_store::{ClaimBatchOutcome, ClaimError, ClaimStore, Lapsed, Settled};
 pub use entry_reader::{EntryReader, ReadError};
