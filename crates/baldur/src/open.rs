@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use baldur_app::{
-    Drainer, Env, Housekeeping, Ledger, Outbox, Recovery, StartError,
+    Breakers, Drainer, Env, Housekeeping, Ledger, Outbox, Recovery, StartError,
     capture::{CaptureService, OverflowWatch},
     drain::{DrainHooks, Finish},
     entries::EntryService,
@@ -16,7 +16,10 @@ use baldur_core::{
     BackendError, Clock, SystemClock,
     name::{Domain, NameError, Namespace, WorkerName},
     policy::redact::RedactionRules,
-    port::{CaptureStore, ClaimStore, EntryReader, EvidenceLog, ReplayHandler, Spool, StoreAdmin},
+    port::{
+        CaptureStore, ClaimStore, EntryReader, EvidenceLog, PaceStore, ReplayHandler, Spool,
+        StoreAdmin,
+    },
 };
 use secrecy::ExposeSecret as _;
 
@@ -80,9 +83,9 @@ pub enum OpenError {
     /// No worker name could be made.
     #[error("no worker name could be made; set `worker`")]
     Worker(#[source] NameError),
-    /// This build can't call HTTP handlers.
+    /// This build can't call HTTP handlers or probes.
     #[error(
-        "`handlers` is set, but this build can't call them; build it with the feature `http-target`"
+        "`handlers` or a `probe_url` is set, but this build can't call them; build it with the feature `http-target`"
     )]
     NoHttpTarget,
     /// A domain got two handlers.
@@ -136,6 +139,7 @@ struct Inner {
     capture: CaptureService,
     entries: EntryService,
     replay: ReplayEngine,
+    breakers: Breakers,
     recovery: Recovery,
     housekeeping: Housekeeping,
     terms: (ReplayPolicy, RedactionRules),
@@ -149,6 +153,7 @@ struct Stores {
     claims: Arc<dyn ClaimStore>,
     evidence: Arc<dyn EvidenceLog>,
     admin: Arc<dyn StoreAdmin>,
+    pace: Arc<dyn PaceStore>,
     closer: Arc<dyn Close>,
 }
 
@@ -226,6 +231,11 @@ impl Baldur {
             policy.clone(),
             redaction.clone(),
         )
+    }
+
+    /// The breakers of this process, one for each dependency. Recovery hears of their changes.
+    pub fn breakers(&self) -> &Breakers {
+        &self.inner.breakers
     }
 
     /// Replays entries by itself once their dependency is back. It does so after
@@ -367,7 +377,8 @@ impl Builder {
         let spooling = settings.capture.spooling()?;
         let outbox = settings.outbox.policy()?;
         let stores = stores(&settings.store, &settings.namespace, clock).await?;
-        let Stores { capture, reader, claims, evidence, admin: _, closer: _ } = stores.clone();
+        let Stores { capture, reader, claims, evidence, admin: _, pace, closer: _ } =
+            stores.clone();
         let (spool, hooks) = match spool {
             Some(spool) => (Some(spool), hooks),
             None => own_spool(&settings, hooks, &env).await?,
@@ -397,11 +408,12 @@ impl Builder {
             replay_policy.clone(),
             redaction.clone(),
         )?;
+        let breakers = Breakers::new(&env);
         let sources = RecoverySources {
             engine: replay.clone(),
             reader,
-            pace: None,
-            breakers: None,
+            pace: Some(pace),
+            breakers: Some(breakers.clone()),
             probes,
             env: env.clone(),
         };
@@ -414,6 +426,7 @@ impl Builder {
             capture,
             entries,
             replay,
+            breakers,
             recovery,
             housekeeping,
             terms,
@@ -541,7 +554,14 @@ fn path(rest: &str) -> Result<std::path::PathBuf, OpenError> {
 impl Stores {
     fn of<S>(store: S) -> Self
     where
-        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin + Close + Clone,
+        S: CaptureStore
+            + EntryReader
+            + ClaimStore
+            + EvidenceLog
+            + StoreAdmin
+            + PaceStore
+            + Close
+            + Clone,
     {
         Self {
             capture: Arc::new(OverflowWatch::new(Arc::new(store.clone()))),
@@ -549,6 +569,7 @@ impl Stores {
             claims: Arc::new(store.clone()),
             evidence: Arc::new(store.clone()),
             admin: Arc::new(store.clone()),
+            pace: Arc::new(store.clone()),
             closer: Arc::new(store),
         }
     }

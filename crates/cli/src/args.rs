@@ -6,7 +6,8 @@ use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::{
     capture::CaptureArgs, completions::CompletionsArgs, demo, entries::EntriesCommand,
-    facets::FacetsArgs, replay::ReplayArgs, spool::SpoolCommand, store::StoreCommand,
+    facets::FacetsArgs, recovery::RecoveryCommand, replay::ReplayArgs, spool::SpoolCommand,
+    store::StoreCommand,
 };
 
 /// Keeps failed operations and brings them back.
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     Facets(FacetsArgs),
     /// Brings entries back, at a rate that their target can take.
     Replay(ReplayArgs),
+    /// Tells whether entries come back by themselves once their dependency is back.
+    #[command(subcommand)]
+    Recovery(RecoveryCommand),
     /// Looks after the store, and moves entries between stores.
     #[command(subcommand)]
     Store(StoreCommand),

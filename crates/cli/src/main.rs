@@ -13,6 +13,7 @@ mod lines;
 mod logs;
 mod out;
 mod progress;
+mod recovery;
 mod replay;
 mod session;
 mod spool;
@@ -52,6 +53,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Entries(command) => entries::run(command, &globals, out).await,
         Command::Facets(args) => facets::run(args, &globals, out).await,
         Command::Replay(args) => replay::run(args, &globals, out).await,
+        Command::Recovery(command) => recovery::run(command, &globals, out).await,
         Command::Store(command) => store::run(command, &globals, out).await,
         Command::Spool(command) => spool::run(command, &globals, out).await,
         Command::Config => config::run(&globals, out),

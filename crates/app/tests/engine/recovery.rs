@@ -67,7 +67,7 @@ async fn two_processes_that_notice_at_once_share_the_work_and_the_pace() {
     let world = World::new();
     world.captured_at_once(because_of("gateway", 400)).await;
     let (handler, registry) = TestHandler::new(|_, _| async {
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        virtual_time(Duration::from_millis(30)).await;
         succeeded()
     })
     .handles("payment");
@@ -196,10 +196,8 @@ async fn an_order_key_is_replayed_in_the_order_of_capture() {
     let ids = world.captured(keyed).await;
     let (handler, registry) = TestHandler::new(|op, _| async move {
         // Later ones are faster, so that only the order of claims keeps them behind.
-        tokio::time::sleep(
-            SECOND / (1 + u32::try_from(op.created_at.as_micros() % 7).expect("small")),
-        )
-        .await;
+        virtual_time(SECOND / (1 + u32::try_from(op.created_at.as_micros() % 7).expect("small")))
+            .await;
         succeeded()
     })
     .handles("payment");

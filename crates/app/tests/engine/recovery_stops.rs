@@ -40,7 +40,7 @@ async fn dies_after(good: usize, policy: RecoveryPolicy) -> (usize, Recovery, Wo
     let (_, registry) = TestHandler::new(move |_, _| {
         let number = counted.fetch_add(1, Ordering::SeqCst);
         async move {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            virtual_time(Duration::from_millis(200)).await;
             if number < good { succeeded() } else { failed() }
         }
     })
@@ -84,7 +84,7 @@ async fn nothing_is_begun_once_the_dependency_is_reported_down() {
     let world = World::new();
     world.captured_at_once(because_of("gateway", 200)).await;
     let (handler, registry) = TestHandler::new(|_, _| async {
-        tokio::time::sleep(SECOND).await;
+        virtual_time(SECOND).await;
         succeeded()
     })
     .handles("payment");
@@ -106,7 +106,7 @@ async fn a_dependency_that_is_back_while_its_sweep_still_ends_is_swept_again() {
     let world = World::new();
     world.captured_at_once(because_of("gateway", 30)).await;
     let (handler, registry) = TestHandler::new(|_, _| async {
-        tokio::time::sleep(SECOND * 5).await;
+        virtual_time(SECOND * 5).await;
         succeeded()
     })
     .handles("payment");
@@ -236,7 +236,7 @@ async fn closing_in_the_middle_of_a_sweep_leaves_no_claim() {
             if hangs {
                 let _never = ever.acquire().await;
             }
-            tokio::time::sleep(SECOND / 2).await;
+            virtual_time(SECOND / 2).await;
             succeeded()
         }
     })

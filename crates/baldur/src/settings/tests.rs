@@ -24,6 +24,8 @@ fn variables_win_over_the_file_and_are_read_by_type() {
             ("BALDUR__HANDLERS__PAYMENT__URL", "http://h/x"),
             ("BALDUR__HANDLERS__PAYMENT__HEADERS__X-KEY", "7"),
             ("BALDUR__HANDLERS__PAYMENT__TIMEOUT", "1500ms"),
+            ("BALDUR__RECOVERY__ENABLED", "false"),
+            ("BALDUR__RECOVERY__DEPENDENCIES__GATEWAY__PROBE_INTERVAL", "30s"),
             ("BALDUR__NAMESPACE", ""),
             ("PATH", "/bin"),
         ]),
@@ -35,6 +37,9 @@ fn variables_win_over_the_file_and_are_read_by_type() {
     assert_eq!(settings.redaction.extra_keys, ["employee number", "badge"]);
     assert_eq!(settings.redaction.cards, CardSettings::AnyLuhn);
     assert_eq!(settings.namespace, Namespace::default_namespace());
+    assert!(!settings.recovery.enabled);
+    let gateway = &settings.recovery.dependencies["gateway"];
+    assert_eq!(gateway.probe_interval, Duration::from_secs(30));
     let handler = &settings.handlers["payment"];
     assert_eq!(handler.timeout, Some(Duration::from_millis(1_500)));
     assert!(handler.headers.contains_key("x-key"));
@@ -93,7 +98,8 @@ fn bad_values_are_refused_where_they_stand() {
 fn secrets_are_shown_by_no_form_and_no_error() {
     let settings = Settings::parse(
         "[store]\nurl = 'sqlite:///secret-path'\n[handlers.payment]\nurl = 'http://h/secret-url'\n\
-         headers = { authorization = 'Bearer secret-token' }",
+         headers = { authorization = 'Bearer secret-token' }\n[recovery.dependencies.gateway]\n\
+         probe_url = 'http://h/secret-probe'\nprobe_headers = { cookie = 'secret-cookie' }",
         "baldur.toml",
         [],
     )
@@ -110,6 +116,7 @@ fn what_is_shown_is_read_back() {
     let mut settings = Settings::default();
     settings.replay.lease = Duration::from_millis(90_500);
     settings.capture.expires_in = Some(Duration::from_hours(48));
+    settings.recovery.dependencies.insert("gateway".to_owned(), DependencySettings::default());
     let shown = settings.to_string();
     assert!(shown.contains("lease = \"1m 30s 500ms\""), "{shown}");
     let read = Settings::parse(&shown, "shown", []).expect("own form");

@@ -106,12 +106,12 @@ async fn replay(args: ReplayArgs, session: &Session, out: &Output) -> Result<(),
         },
         force: false,
         limit,
-        governor: None,
         rate: rate.map(|rate| RateLimit {
             ramp: ramp.map(|over| Ramp { from_per_second: rate * RAMP_STARTS_AT, over }),
             ..RateLimit::per_second(rate)
         }),
         concurrency,
+        governor: None,
         dry_run,
         trigger: ResolutionType::ManualReplay,
         who: session.who(reason.as_deref())?,

@@ -3,6 +3,7 @@
 mod capture;
 mod entries;
 mod misuse;
+mod recovery;
 mod replay;
 mod spool;
 mod store;
