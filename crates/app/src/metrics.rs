@@ -33,7 +33,7 @@ pub const CAPTURES: Metric = Metric {
     name: "baldur_capture_answers_total",
     kind: Kind::Counter,
     labels: &["domain", "answer"],
-    help: "Captures by what their callers were told: stored, merged, spooled, queued, rejected, unknown.",
+    help: "Captures by what their callers were told: stored, repeated, merged, spooled, queued, enlisted, rejected, unknown.",
 };
 
 /// Changes of breakers.

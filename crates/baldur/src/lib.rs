@@ -36,7 +36,7 @@ mod tests;
 
 pub use baldur_app::{
     CaptureFailure, CapturePolicy, CaptureService, EntryService, Env, OsIdGen, Oversize, Refusal,
-    Who, protect, replay,
+    Who, metrics, protect, replay,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,
@@ -51,6 +51,7 @@ pub use baldur_http_target as http_target;
 pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    BackoffSettings, CaptureSettings, CardSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
-    MAX_FILE_BYTES, RedactionSettings, ReplaySettings, Settings, SettingsError, StoreSettings,
+    ApiKeySettings, BackoffSettings, CaptureSettings, CardSettings, ENV_PREFIX, HandlerSettings,
+    JitterSettings, MAX_FILE_BYTES, RedactionSettings, ReplaySettings, ServeSettings, Settings,
+    SettingsError, StoreSettings,
 };

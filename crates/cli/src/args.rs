@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::{
     capture::CaptureArgs, completions::CompletionsArgs, demo, entries::EntriesCommand,
-    facets::FacetsArgs, replay::ReplayArgs, store::StoreCommand,
+    facets::FacetsArgs, replay::ReplayArgs, serve::ServeArgs, store::StoreCommand,
 };
 
 /// Keeps failed operations and brings them back.
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Facets(FacetsArgs),
     /// Brings entries back, at a rate that their target can take.
     Replay(ReplayArgs),
+    /// Serves the store over HTTP: capture, reading, health and metrics.
+    Serve(ServeArgs),
     /// Looks after the store, and moves entries between stores.
     #[command(subcommand)]
     Store(StoreCommand),

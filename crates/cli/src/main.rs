@@ -14,6 +14,7 @@ mod logs;
 mod out;
 mod progress;
 mod replay;
+mod serve;
 mod session;
 mod store;
 mod table;
@@ -32,7 +33,12 @@ use crate::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(&cli.globals);
-    if let Err(failure) = logs::start(&out) {
+    let logs = if let Command::Serve(args) = &cli.command {
+        logs::start_server(args, &out)
+    } else {
+        logs::start(&out)
+    };
+    if let Err(failure) = logs {
         return exit::finish(&out, Err(failure));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -52,6 +58,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Facets(args) => facets::run(args, &globals, out).await,
         Command::Replay(args) => replay::run(args, &globals, out).await,
         Command::Store(command) => store::run(command, &globals, out).await,
+        Command::Serve(args) => serve::run(args, &globals, out).await,
         Command::Config => config::run(&globals, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::DemoGateway(args) => demo::run_gateway(args, out).await,

@@ -13,12 +13,14 @@ mod prepare;
 mod refusal;
 pub(crate) mod scrub;
 mod stamp;
+mod tally;
 
 use std::sync::Arc;
 
 use baldur_core::{
     BackendError, BackendKind, Chain, NewFailedOp,
     command::Capture,
+    name::Domain,
     port::{CaptureError, CaptureStore, Captured},
 };
 
@@ -26,6 +28,7 @@ pub use notes::NOTES_KEY;
 pub use policy::{CapturePolicy, CapturePolicyError, Oversize};
 pub use refusal::{CaptureFailure, Refusal};
 use stamp::Stamps;
+use tally::Tally;
 
 use crate::env::{Env, Who};
 
@@ -163,13 +166,14 @@ impl CaptureService {
                         id = %capture.op.id,
                         domain = %capture.op.domain,
                         reason = reason.as_str(),
-                        "operation can't be replayed as captured"
+                        "capture.not_replayable"
                     );
                 }
                 Ok(capture)
             }
             Err(refusal) => {
-                tracing::debug!(code = refusal.code(), "capture refused");
+                tracing::debug!(code = refusal.code(), "capture.refused");
+                tally::refused();
                 Err(refusal.into())
             }
         }
@@ -186,9 +190,16 @@ impl CaptureService {
             return Vec::new();
         }
         let asked = captures.len();
+        let domains: Vec<Domain> =
+            captures.iter().map(|capture| capture.op.domain.clone()).collect();
         let mut answers = self.inner.store.capture_batch(captures).await;
         // A store that owes an answer must not make a caller believe in another's.
         answers.resize_with(asked, || Err(unanswered_by_store()));
+        let mut tally = Tally::default();
+        for (domain, answer) in domains.iter().zip(&answers) {
+            tally.add(domain, answer);
+        }
+        tally.tell();
         answers.into_iter().map(|answer| answer.inspect(log_kept).map_err(logged)).collect()
     }
 }
@@ -212,11 +223,11 @@ fn log_kept(captured: &Captured) {
         durability = captured.durability.as_str(),
         disposition = captured.disposition.as_str(),
         occurrence = captured.occurrence,
-        "operation captured"
+        "capture.kept"
     );
 }
 
 fn logged(error: CaptureError) -> CaptureFailure {
-    tracing::warn!(error = %Chain(&error), "operation not captured");
+    tracing::warn!(error = %Chain(&error), "capture.failed");
     CaptureFailure::Store(error)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod form;
 mod load;
 mod node;
+mod serve;
 
 #[cfg(test)]
 mod tests;
@@ -14,10 +15,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ENV_PREFIX, MAX_FILE_BYTES, SettingsError};
+pub use serve::{ApiKeySettings, ServeSettings};
 
 /// Everything that can be set. The book's reference lists each setting with its range and default.
 ///
-/// Unknown keys are refused. Secrets (`store.url`, and `url` and `headers` of handlers) are never shown: not by `Debug`,
+/// Unknown keys are refused. Secrets (`store.url`, the `key` of API keys, and `url` and `headers` of handlers) are never shown: not by `Debug`,
 /// not by `Display`, which writes the settings as TOML.
 ///
 /// ```
@@ -52,6 +54,8 @@ pub struct Settings {
     pub redaction: RedactionSettings,
     /// How entries are replayed.
     pub replay: ReplaySettings,
+    /// How `baldur serve` listens.
+    pub serve: ServeSettings,
     /// Where entries are replayed to, by domain.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub handlers: BTreeMap<String, HandlerSettings>,
@@ -76,6 +80,7 @@ impl Default for Settings {
             capture: CaptureSettings::default(),
             redaction: RedactionSettings::default(),
             replay: ReplaySettings::default(),
+            serve: ServeSettings::default(),
             handlers: BTreeMap::new(),
         }
     }
