@@ -116,3 +116,22 @@ async fn metrics_say_what_the_store_holds() {
         assert!(answer.body.lines().any(|it| it == line), "{line} in {}", answer.body);
     }
 }
+
+#[tokio::test]
+async fn a_host_mounts_the_routes_below_a_path_of_its_own() {
+    let mut server = Server::with(memory(), Setup { keys: keys(), ..Setup::default() }).await;
+    let app = axum::Router::new().nest("/baldur", baldur_http::router(server.state.clone()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    server.address = listener.local_addr().expect("bound");
+    let host = tokio::spawn(async { axum::serve(listener, app).await });
+    for (path, key, wanted) in [
+        ("/baldur/healthz", None, 200),
+        ("/baldur/readyz", None, 200),
+        ("/baldur/api/v1/facets", None, 401),
+        ("/baldur/api/v1/facets", Some(READ_KEY), 200),
+        ("/baldur/nothing", Some(READ_KEY), 404),
+    ] {
+        assert_eq!(ask(&server, "GET", path, key).await.0, wanted, "{path}");
+    }
+    host.abort();
+}
