@@ -240,7 +240,7 @@ impl EntryService {
             }
         }
         if !done.lapsed.is_empty() {
-            tracing::warn!(entries = done.lapsed.len(), more = done.more, "claims ran out");
+            tracing::warn!(entries = done.lapsed.len(), more = done.more, "entries.claims_lapsed");
         }
         Ok(done)
     }
@@ -288,7 +288,7 @@ impl EntryService {
         }
         let applied = answers.iter().filter(|answer| answer.is_ok()).count();
         let (action, failed) = (action.cause().as_str(), answers.len() - applied);
-        tracing::info!(action, applied, failed, actor = %evidence.actor, "entries acted on");
+        tracing::info!(action, applied, failed, actor = %evidence.actor, "entries.acted_on");
         fan_out(&positions, &answers)
     }
 }

@@ -35,7 +35,7 @@ pub const CAPTURES: Metric = Metric {
     name: "baldur_capture_answers_total",
     kind: Kind::Counter,
     labels: &["domain", "answer"],
-    help: "Captures by what their callers were told: stored, merged, spooled, queued, rejected, unknown.",
+    help: "Captures by what their callers were told: stored, repeated, merged, spooled, queued, enlisted, rejected, unknown.",
 };
 
 /// Changes of breakers.
@@ -453,11 +453,6 @@ pub(crate) fn settled(account: &'static str, n: u64) {
 
 pub(crate) fn rejected(reason: &'static str, n: u64) {
     ::metrics::counter!(CAPTURE_REJECTED.name, "reason" => reason).increment(n);
-}
-
-pub(crate) fn answered(domain: &Domain, answer: &'static str) {
-    let domain = domain.as_str().to_owned();
-    ::metrics::counter!(CAPTURES.name, "domain" => domain, "answer" => answer).increment(1);
 }
 
 pub(crate) fn dropped(domain: &Domain, reason: &'static str, n: u64) {

@@ -61,9 +61,9 @@ pub use baldur_spool as spool;
 pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownError};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    BackoffSettings, CaptureSettings, CardSettings, DedupSettings, DependencySettings,
-    DomainOverflowSettings, ENV_PREFIX, HandlerSettings, JitterSettings, KeepSettings,
-    MAX_FILE_BYTES, ModeSettings, OutboxSettings, OverflowSettings, RecoverySettings,
-    RedactionSettings, ReplaySettings, Settings, SettingsError, SpoolSettings, StoreSettings,
-    WhenFullSettings, WhenOutboxFullSettings,
+    ApiKeySettings, BackoffSettings, CaptureSettings, CardSettings, DedupSettings,
+    DependencySettings, DomainOverflowSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
+    KeepSettings, MAX_FILE_BYTES, ModeSettings, OutboxSettings, OverflowSettings, RecoverySettings,
+    RedactionSettings, ReplaySettings, ServeSettings, Settings, SettingsError, SpoolSettings,
+    StoreSettings, WhenFullSettings, WhenOutboxFullSettings,
 };

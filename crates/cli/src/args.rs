@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::{
     capture::CaptureArgs, completions::CompletionsArgs, demo, entries::EntriesCommand,
-    facets::FacetsArgs, recovery::RecoveryCommand, replay::ReplayArgs, spool::SpoolCommand,
-    store::StoreCommand,
+    facets::FacetsArgs, recovery::RecoveryCommand, replay::ReplayArgs, serve::ServeArgs,
+    spool::SpoolCommand, store::StoreCommand,
 };
 
 /// Keeps failed operations and brings them back.
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     /// Tells whether entries come back by themselves once their dependency is back.
     #[command(subcommand)]
     Recovery(RecoveryCommand),
+    /// Serves the store over HTTP: capture, reading, health and metrics.
+    Serve(ServeArgs),
     /// Looks after the store, and moves entries between stores.
     #[command(subcommand)]
     Store(StoreCommand),

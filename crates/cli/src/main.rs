@@ -15,6 +15,7 @@ mod out;
 mod progress;
 mod recovery;
 mod replay;
+mod serve;
 mod session;
 mod spool;
 mod store;
@@ -34,7 +35,12 @@ use crate::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(&cli.globals);
-    if let Err(failure) = logs::start(&out) {
+    let logs = if let Command::Serve(args) = &cli.command {
+        logs::start_server(args, &out)
+    } else {
+        logs::start(&out)
+    };
+    if let Err(failure) = logs {
         return exit::finish(&out, Err(failure));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -56,6 +62,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Recovery(command) => recovery::run(command, &globals, out).await,
         Command::Store(command) => store::run(command, &globals, out).await,
         Command::Spool(command) => spool::run(command, &globals, out).await,
+        Command::Serve(args) => serve::run(args, &globals, out).await,
         Command::Config => config::run(&globals, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::DemoGateway(args) => demo::run_gateway(args, out).await,

@@ -20,6 +20,7 @@ pub mod forms;
 mod hosts;
 mod keys;
 mod params;
+mod patient;
 mod problem;
 mod routes;
 mod server;

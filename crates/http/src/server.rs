@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{routes::router, state::ApiState};
+use crate::{patient::Patient, routes::router, state::ApiState};
 
 /// The longest head of a request.
 const MAX_HEAD_BYTES: usize = 32 << 10;
@@ -75,6 +75,7 @@ pub async fn serve(
     let mut server = Server {
         http: builder(header_timeout),
         service: TowerToHyperService::new(router(state.clone())),
+        patience: state.limits().request_timeout,
         room: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
         graceful: GracefulShutdown::new(),
         running: JoinSet::new(),
@@ -116,6 +117,7 @@ async fn pause(error: &io::Error) {
 struct Server {
     http: http1::Builder,
     service: TowerToHyperService<axum::Router>,
+    patience: Duration,
     room: Arc<Semaphore>,
     graceful: GracefulShutdown,
     running: JoinSet<()>,
@@ -129,7 +131,8 @@ impl Server {
         };
         // Answers are written whole; waiting for more to send along only delays them.
         let _ = stream.set_nodelay(true);
-        let connection = self.http.serve_connection(TokioIo::new(stream), self.service.clone());
+        let stream = TokioIo::new(Patient::new(stream, self.patience));
+        let connection = self.http.serve_connection(stream, self.service.clone());
         let watched = self.graceful.watch(connection);
         self.running.spawn(async move {
             // What breaks a connection is the caller's doing, or was answered and logged as a problem.

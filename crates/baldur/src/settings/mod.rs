@@ -6,6 +6,7 @@ mod node;
 mod outbox;
 mod overflow;
 mod recovery;
+mod serve;
 
 #[cfg(test)]
 mod tests;
@@ -22,11 +23,12 @@ pub use overflow::{
     DedupSettings, DomainOverflowSettings, KeepSettings, OverflowSettings, WhenFullSettings,
 };
 pub use recovery::{DependencySettings, RecoverySettings};
+pub use serve::{ApiKeySettings, ServeSettings};
 
 /// Everything that can be set. The book's reference lists each setting with its range and default.
 ///
-/// Unknown keys are refused. Secrets (`store.url`, and `url` and `headers` of handlers, `probe_url` and `probe_headers` of
-/// dependencies) are never shown: not by `Debug`,
+/// Unknown keys are refused. Secrets (`store.url`, the `key` of API keys, `url` and `headers` of handlers, `probe_url` and
+/// `probe_headers` of dependencies) are never shown: not by `Debug`,
 /// not by `Display`, which writes the settings as TOML.
 ///
 /// ```
@@ -71,6 +73,8 @@ pub struct Settings {
     pub replay: ReplaySettings,
     /// How entries are replayed once their dependency is back.
     pub recovery: RecoverySettings,
+    /// How `baldur serve` listens.
+    pub serve: ServeSettings,
     /// Where entries are replayed to, by domain.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub handlers: BTreeMap<String, HandlerSettings>,
@@ -100,6 +104,7 @@ impl Default for Settings {
             dedup: DedupSettings::default(),
             replay: ReplaySettings::default(),
             recovery: RecoverySettings::default(),
+            serve: ServeSettings::default(),
             handlers: BTreeMap::new(),
         }
     }

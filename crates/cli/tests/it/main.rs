@@ -5,6 +5,7 @@ mod entries;
 mod misuse;
 mod recovery;
 mod replay;
+mod serve;
 mod spool;
 mod store;
 

@@ -131,7 +131,8 @@ async fn one(
     };
     let captured = kept.map_err(|failure| Problem::of_capture(&failure, Some(id)))?;
     let mut response = json(status(&captured), &CaptureAnswer::of(None, &captured))?;
-    let place = format!("/api/v1/entries/{}", captured.id);
+    // Relative to the request, so that it holds wherever a host mounts the routes.
+    let place = format!("entries/{}", captured.id);
     if let Ok(place) = HeaderValue::try_from(place) {
         response.headers_mut().insert(header::LOCATION, place);
     }

@@ -3,7 +3,7 @@
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{Request, Response, StatusCode},
 };
 use baldur_core::{
@@ -144,12 +144,13 @@ fn scope(params: &Params) -> Result<FacetScope, Problem> {
 pub(super) async fn show(
     State(state): State<ApiState>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     request: Request<Body>,
 ) -> Result<Response<Body>, Problem> {
     caller.must(Role::Read)?;
     Params::read(request.uri().query(), &[])?;
-    let id: EntryId = id.parse().map_err(|_| problem::BAD_ID.because("ids are UUIDs"))?;
+    let id: Option<EntryId> = id.ok().and_then(|Path(id)| id.parse().ok());
+    let id = id.ok_or_else(|| problem::BAD_ID.because("ids are UUIDs"))?;
     let entries = &state.parts().entries;
     let entry = state.in_time(entries.get(id)).await?;
     let entry = entry.ok_or_else(|| {

@@ -24,6 +24,38 @@ use crate::{
 /// The routes of a server, to be served by [`serve`](crate::serve()) or mounted in a host's own router.
 ///
 /// A host that nests them under a path also decides where connections come from and how long heads may take.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use baldur_app::{CapturePolicy, CaptureService, EntryService, Env};
+/// use baldur_core::{
+///     SystemClock,
+///     name::{Namespace, WorkerName},
+///     policy::redact::RedactionRules,
+/// };
+/// use baldur_http::{ApiKey, ApiKeys, ApiState, Hosts, Limits, Parts, Role, router};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let namespace = Namespace::default_namespace();
+/// let env = Env::system(namespace.clone(), WorkerName::parse("shop-1")?);
+/// let store = Arc::new(baldur_memory::MemoryStore::new(namespace, Arc::new(SystemClock)));
+/// let (reader, claims, evidence) = (Arc::clone(&store), Arc::clone(&store), Arc::clone(&store));
+/// let rules = RedactionRules::default();
+/// let key = "not-this-one-but-one-of-your-own".into();
+/// let state = ApiState::new(Parts {
+///     capture: CaptureService::new(store, env.clone(), CapturePolicy::default()),
+///     entries: EntryService::new(reader, claims, evidence, env.clone(), rules),
+///     env,
+///     keys: ApiKeys::new(vec![ApiKey::new("checkout", &key, vec![Role::Capture])?])?,
+///     hosts: Hosts::any(),
+///     limits: Limits::default(),
+///     metrics: None,
+/// });
+/// let app: axum::Router = axum::Router::new().nest("/baldur", router(state));
+/// # Ok(())
+/// # }
+/// ```
 pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/api/v1/entries", post(capture::post).get(entries::list))

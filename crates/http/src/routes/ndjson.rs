@@ -113,6 +113,9 @@ impl Writer {
             if let Some(start) = self.start.take() {
                 let begun = match nothing {
                     Some(problem) if !kept.any => Err(problem),
+                    None if answers.is_empty() => {
+                        Err(problem::EMPTY_BODY.because("send one JSON object a line"))
+                    }
                     Some(_) | None => Ok(()),
                 };
                 let goes_on = begun.is_ok();
