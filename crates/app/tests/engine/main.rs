@@ -6,5 +6,6 @@ mod paced;
 mod protected;
 mod protected_faults;
 mod replayed;
+mod shared_breakers;
 mod sums;
 mod world;
