@@ -35,8 +35,8 @@ mod settings;
 mod tests;
 
 pub use baldur_app::{
-    CaptureFailure, CapturePolicy, CaptureService, EntryService, Env, OsIdGen, Oversize, Refusal,
-    Who, protect, replay,
+    Breakers, CaptureFailure, CapturePolicy, CaptureService, EntryService, Env, OsIdGen, Oversize,
+    Refusal, Who, breakers, protect, replay,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,

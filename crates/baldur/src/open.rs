@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use baldur_app::{
     Env,
+    breakers::{Breakers, ShareError, SyncPolicy},
     capture::CaptureService,
     entries::EntryService,
     replay::{AlreadyRegistered, HandlerRegistry, ReplayEngine, ReplayError, ReplayPolicy},
@@ -13,9 +14,13 @@ use baldur_core::{
     BackendError, Clock, SystemClock,
     name::{Domain, NameError, Namespace, WorkerName},
     policy::redact::RedactionRules,
-    port::{CaptureStore, ClaimStore, EntryReader, EvidenceLog, ReplayHandler, StoreAdmin},
+    port::{
+        CaptureStore, CircuitBreakerStore, ClaimStore, EntryReader, EvidenceLog, PaceStore,
+        ReplayHandler, StoreAdmin,
+    },
 };
 use secrecy::ExposeSecret as _;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::settings::{Settings, SettingsError, StoreSettings};
 
@@ -84,6 +89,9 @@ pub enum OpenError {
     /// The replay engine refused its policy.
     #[error("the replay engine can't be built")]
     Replay(#[from] ReplayError),
+    /// The breakers can't be shared.
+    #[error("the circuit breakers can't be shared")]
+    Breakers(#[from] ShareError),
     /// The store could not be opened.
     #[error("the store can't be opened")]
     Store(#[from] BackendError),
@@ -112,6 +120,9 @@ struct Inner {
     entries: EntryService,
     replay: ReplayEngine,
     terms: (ReplayPolicy, RedactionRules),
+    breakers: Breakers,
+    /// Ends what runs in the background; so does dropping it with the last clone.
+    background: DropGuard,
 }
 
 /// The ports of one store.
@@ -122,6 +133,8 @@ struct Stores {
     claims: Arc<dyn ClaimStore>,
     evidence: Arc<dyn EvidenceLog>,
     admin: Arc<dyn StoreAdmin>,
+    breakers: Arc<dyn CircuitBreakerStore>,
+    pace: Arc<dyn PaceStore>,
     closer: Arc<dyn Close>,
 }
 
@@ -205,18 +218,34 @@ impl Baldur {
         Arc::clone(&self.inner.stores.capture)
     }
 
+    /// The circuit breakers of this process, shared with all processes that use the store.
+    pub fn breakers(&self) -> &Breakers {
+        &self.inner.breakers
+    }
+
+    /// The states of circuit breakers as all processes share them.
+    pub fn breaker_store(&self) -> Arc<dyn CircuitBreakerStore> {
+        Arc::clone(&self.inner.stores.breakers)
+    }
+
+    /// The pace of replays as all processes share it.
+    pub fn pace_store(&self) -> Arc<dyn PaceStore> {
+        Arc::clone(&self.inner.stores.pace)
+    }
+
     /// The namespace, clock, ids and worker name of the services.
     pub fn env(&self) -> &Env {
         &self.inner.env
     }
 
-    /// Closes the store: writes that were accepted are finished, later ones are refused. May be called again, and on any
-    /// clone.
+    /// Stops sharing breakers, and closes the store: writes that were accepted are finished, later ones are refused. May be
+    /// called again, and on any clone.
     ///
     /// # Errors
     ///
     /// When closing takes longer than `timeout`.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownTimeout> {
+        self.inner.background.token().cancel();
         let closing = self.inner.stores.closer.close();
         tokio::time::timeout(timeout, closing).await.map_err(|_| ShutdownTimeout(timeout))
     }
@@ -263,7 +292,7 @@ impl Builder {
         let registry = registry(&settings, handlers, &clock)?;
         let env = env(&settings, Arc::clone(&clock))?;
         let stores = stores(&settings.store, &settings.namespace, clock).await?;
-        let Stores { capture, reader, claims, evidence, admin: _, closer: _ } = stores.clone();
+        let Stores { capture, reader, claims, evidence, .. } = stores.clone();
         let capture = CaptureService::new(capture, env.clone(), capture_policy);
         let entries = EntryService::new(
             Arc::clone(&reader),
@@ -282,8 +311,17 @@ impl Builder {
             redaction.clone(),
         )?;
         let terms = (replay_policy, redaction);
-        Ok(Baldur { inner: Arc::new(Inner { env, stores, capture, entries, replay, terms }) })
+        let (breakers, background) = shared_breakers(&env, &stores)?;
+        let inner = Inner { env, stores, capture, entries, replay, terms, breakers, background };
+        Ok(Baldur { inner: Arc::new(inner) })
     }
+}
+
+fn shared_breakers(env: &Env, stores: &Stores) -> Result<(Breakers, DropGuard), ShareError> {
+    let breakers = Breakers::new(env);
+    let background = CancellationToken::new();
+    breakers.share(Arc::clone(&stores.breakers), SyncPolicy::default(), background.clone())?;
+    Ok((breakers, background.drop_guard()))
 }
 
 fn env(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Env, OpenError> {
@@ -376,7 +414,8 @@ fn path(rest: &str) -> Result<std::path::PathBuf, OpenError> {
 impl Stores {
     fn of<S>(store: S) -> Self
     where
-        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin + Close + Clone,
+        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin,
+        S: CircuitBreakerStore + PaceStore + Close + Clone,
     {
         Self {
             capture: Arc::new(store.clone()),
@@ -384,6 +423,8 @@ impl Stores {
             claims: Arc::new(store.clone()),
             evidence: Arc::new(store.clone()),
             admin: Arc::new(store.clone()),
+            breakers: Arc::new(store.clone()),
+            pace: Arc::new(store.clone()),
             closer: Arc::new(store),
         }
     }
