@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    capture::CaptureArgs, completions::CompletionsArgs, demo, entries::EntriesCommand,
-    facets::FacetsArgs, replay::ReplayArgs, store::StoreCommand,
+    breakers::BreakersCommand, capture::CaptureArgs, completions::CompletionsArgs, demo,
+    entries::EntriesCommand, facets::FacetsArgs, replay::ReplayArgs, store::StoreCommand,
 };
 
 /// Keeps failed operations and brings them back.
@@ -70,6 +70,9 @@ pub(crate) enum Command {
     Facets(FacetsArgs),
     /// Brings entries back, at a rate that their target can take.
     Replay(ReplayArgs),
+    /// Looks at circuit breakers and overrides them, in all processes that share the store.
+    #[command(subcommand)]
+    Breakers(BreakersCommand),
     /// Looks after the store, and moves entries between stores.
     #[command(subcommand)]
     Store(StoreCommand),
