@@ -77,7 +77,7 @@ impl Pending {
     }
 
     /// Forgets what others were told, but not what came in the meantime.
-    pub(super) fn told(&mut self, told: &Self) {
+    fn told(&mut self, told: &Self) {
         self.changes = self.changes.saturating_sub(told.changes);
         self.orders = self.orders.saturating_sub(told.orders);
     }
@@ -192,7 +192,7 @@ impl ManagedBreaker {
 
     /// Takes one step under the lock, and tells what callers will notice of it.
     ///
-    /// Events are sent under the lock, which doesn't wait for anybody, so that their order is that of the changes.
+    /// Events are sent under the lock, which waits for nobody, so that their order is that of the changes.
     pub(super) fn step<T>(
         &self,
         now: Duration,
@@ -224,9 +224,16 @@ impl ManagedBreaker {
         };
         // That nobody listens is no failure.
         let _ = voice.events.send(event.clone());
+        // Under the lock as well: the last one set is the one that holds.
+        show(&event);
         drop(core);
         tell(&event);
         answer
+    }
+
+    /// Others know this now.
+    pub(super) fn told_others(&self, told: &Pending) {
+        self.lock().pending.told(told);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
@@ -243,13 +250,17 @@ fn tell(event: &BreakerEvent) {
     if from != to {
         metrics::counter!(BREAKER_CHANGES.name, &labels).increment(1);
     }
-    let [dependency, _] = labels;
+}
+
+/// Sets the gauge.
+fn show(event: &BreakerEvent) {
+    let labels = [("dependency", event.dependency.as_str().to_owned())];
     let level = match event.to {
         BreakerState::Closed => 0.0,
         BreakerState::HalfOpen => 1.0,
         BreakerState::Open => 2.0,
     };
-    metrics::gauge!(BREAKER_STATE.name, &[dependency]).set(level);
+    metrics::gauge!(BREAKER_STATE.name, &labels).set(level);
 }
 
 /// The order in force, with what is left of its time.

@@ -114,11 +114,6 @@ impl ManagedBreaker {
         };
         Some(News { save, pending })
     }
-
-    /// Others know this now.
-    pub(super) fn told(&self, told: &Pending, now: Duration) {
-        self.step(now, Source::Others, |_, pending| pending.told(told));
-    }
 }
 
 fn adopt(

@@ -186,7 +186,7 @@ impl Sync {
             match self.in_time("save a breaker", self.store.save(save)).await {
                 Ok(saved) => {
                     self.seen.insert(saved.name, saved.version);
-                    breaker.told(&pending, self.mono());
+                    breaker.told_others(&pending);
                     return Ok(());
                 }
                 Err(BreakerStoreError::Conflict { current }) => {
@@ -200,7 +200,7 @@ impl Sync {
                 Err(BreakerStoreError::Invalid(problem)) => {
                     // It would be refused again and again, and others must not wait for it.
                     tracing::error!(dependency = %breaker.name(), problem, "breaker.save_refused");
-                    breaker.told(&pending, self.mono());
+                    breaker.told_others(&pending);
                     return Ok(());
                 }
                 Err(error) => return Err(error),
