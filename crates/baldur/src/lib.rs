@@ -28,12 +28,14 @@
 //! | `http-target` (default) | replay to HTTP endpoints, by settings |
 //! | `tower` | layers that protect HTTP clients and capture what HTTP servers fail to do |
 
+mod builder;
 mod handlers;
 mod open;
 mod pipeline;
 mod policies;
 mod recovering;
 mod settings;
+mod stores;
 
 #[cfg(test)]
 mod tests;
@@ -41,10 +43,10 @@ mod tests;
 #[cfg(feature = "tower")]
 pub use baldur_app::tower;
 pub use baldur_app::{
-    CaptureFailure, CaptureMode, CapturePolicy, CaptureRoutes, CaptureService, CloseTimeout,
-    Drainer, EntryService, Env, Housekeeping, HousekeepingPolicy, Ledger, OsIdGen, Outbox,
-    Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Sums, Who, breakers, drain, ledger,
-    metrics, outbox, protect, recovery, replay, spooling,
+    Breakers, CaptureFailure, CaptureMode, CapturePolicy, CaptureRoutes, CaptureService,
+    CloseTimeout, Drainer, EntryService, Env, Housekeeping, HousekeepingPolicy, Ledger, OsIdGen,
+    Outbox, Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Sums, Who, breakers, drain,
+    ledger, metrics, outbox, protect, recovery, replay, spooling,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,
@@ -58,7 +60,8 @@ pub use baldur_core::{
 pub use baldur_http_target as http_target;
 #[cfg(feature = "spool")]
 pub use baldur_spool as spool;
-pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownError};
+pub use builder::Builder;
+pub use open::{Baldur, OpenError, ShutdownError};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
     ApiKeySettings, BackoffSettings, CaptureSettings, CardSettings, DedupSettings,
@@ -67,3 +70,4 @@ pub use settings::{
     RedactionSettings, ReplaySettings, ServeSettings, Settings, SettingsError, SpoolSettings,
     StoreSettings, WhenFullSettings, WhenOutboxFullSettings,
 };
+pub use stores::{SCHEMES, Scheme};

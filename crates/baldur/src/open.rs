@@ -1,62 +1,30 @@
-//! From settings to a running Baldur.
+//! A running Baldur: what hosts hold.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use baldur_app::{
     Breakers, Drainer, Env, Housekeeping, Ledger, Outbox, Recovery, StartError,
-    capture::{CaptureService, OverflowWatch},
-    drain::{DrainHooks, Finish},
+    breakers::ShareError,
+    capture::CaptureService,
+    drain::DrainHooks,
     entries::EntryService,
     outbox::{CloseReport, FlushTimeout},
-    recovery::RecoverySources,
     replay::{AlreadyRegistered, HandlerRegistry, ReplayEngine, ReplayError, ReplayPolicy},
 };
 use baldur_core::{
-    BackendError, Clock, SystemClock,
-    name::{Domain, NameError, Namespace, WorkerName},
+    BackendError, SystemClock,
+    name::NameError,
     policy::redact::RedactionRules,
-    port::{
-        CaptureStore, ClaimStore, EntryReader, EvidenceLog, PaceStore, ReplayHandler, Spool,
-        StoreAdmin,
-    },
+    port::{CaptureStore, CircuitBreakerStore, PaceStore, StoreAdmin},
 };
-use secrecy::ExposeSecret as _;
+use tokio_util::sync::DropGuard;
 
 use crate::{
-    pipeline::{Pipeline, Plan},
-    policies::unusable,
-    settings::{Settings, SettingsError, StoreSettings},
+    builder::Builder,
+    pipeline::Pipeline,
+    settings::{Settings, SettingsError},
+    stores::{SCHEMES, Stores, known_schemes},
 };
-
-/// A kind of store, as the first part of its URL names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scheme {
-    /// The name before the colon.
-    pub name: &'static str,
-    /// The feature that brings it.
-    pub feature: &'static str,
-    /// Whether this build has it.
-    pub built: bool,
-    /// What URLs look like.
-    pub example: &'static str,
-}
-
-/// Every kind of store.
-pub const SCHEMES: &[Scheme] = &[
-    Scheme {
-        name: "memory",
-        feature: "memory",
-        built: cfg!(feature = "memory"),
-        example: "memory:",
-    },
-    Scheme {
-        name: "sqlite",
-        feature: "sqlite",
-        built: cfg!(feature = "sqlite"),
-        example: "sqlite:///absolute/path.db",
-    },
-];
 
 /// Why Baldur could not be opened. No text repeats a URL.
 #[derive(Debug, thiserror::Error)]
@@ -100,14 +68,12 @@ pub enum OpenError {
     /// The spool could not be opened.
     #[error("the spool can't be opened")]
     Spool(#[source] BackendError),
+    /// The breakers can't be shared.
+    #[error("the circuit breakers can't be shared")]
+    Breakers(#[from] ShareError),
     /// The store could not be opened.
     #[error("the store can't be opened")]
     Store(#[from] BackendError),
-}
-
-fn known_schemes() -> String {
-    let built: Vec<&str> = SCHEMES.iter().filter(|s| s.built).map(|s| s.example).collect();
-    built.join(" or ")
 }
 
 /// What a shutdown could not do.
@@ -129,55 +95,22 @@ pub enum ShutdownError {
 /// A running Baldur: one store, and the services over it. Cheap to clone.
 #[derive(Clone)]
 pub struct Baldur {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    env: Env,
-    stores: Stores,
-    pipeline: Pipeline,
-    capture: CaptureService,
-    entries: EntryService,
-    replay: ReplayEngine,
-    breakers: Breakers,
-    recovery: Recovery,
-    housekeeping: Housekeeping,
-    terms: (ReplayPolicy, RedactionRules),
-}
-
-/// The ports of one store.
-#[derive(Clone)]
-struct Stores {
-    capture: Arc<dyn CaptureStore>,
-    reader: Arc<dyn EntryReader>,
-    claims: Arc<dyn ClaimStore>,
-    evidence: Arc<dyn EvidenceLog>,
-    admin: Arc<dyn StoreAdmin>,
-    pace: Arc<dyn PaceStore>,
-    closer: Arc<dyn Close>,
-}
-
-/// What closes the store.
-#[async_trait]
-trait Close: Send + Sync {
-    /// Finishes accepted writes and refuses later ones. May be called again.
-    async fn close(&self);
-}
-
-#[cfg(feature = "memory")]
-#[async_trait]
-impl Close for baldur_memory::MemoryStore {
-    async fn close(&self) {
-        Self::close(self).await;
-    }
-}
-
-#[cfg(feature = "sqlite")]
-#[async_trait]
-impl Close for baldur_sqlite::SqliteStore {
-    async fn close(&self) {
-        Self::close(self).await;
-    }
+pub(crate) struct Inner {
+    pub(crate) env: Env,
+    pub(crate) stores: Stores,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) capture: CaptureService,
+    pub(crate) entries: EntryService,
+    pub(crate) replay: ReplayEngine,
+    pub(crate) breakers: Breakers,
+    /// Ends what runs in the background; so does dropping it with the last clone.
+    pub(crate) background: DropGuard,
+    pub(crate) recovery: Recovery,
+    pub(crate) housekeeping: Housekeeping,
+    pub(crate) terms: (ReplayPolicy, RedactionRules),
 }
 
 impl Baldur {
@@ -233,9 +166,20 @@ impl Baldur {
         )
     }
 
-    /// The breakers of this process, one for each dependency. Recovery hears of their changes.
+    /// The circuit breakers of this process, one for each dependency, shared with all processes that use the store. Recovery
+    /// hears of their changes.
     pub fn breakers(&self) -> &Breakers {
         &self.inner.breakers
+    }
+
+    /// The states of circuit breakers as all processes share them.
+    pub fn breaker_store(&self) -> Arc<dyn CircuitBreakerStore> {
+        Arc::clone(&self.inner.stores.breakers)
+    }
+
+    /// The pace of replays as all processes share it.
+    pub fn pace_store(&self) -> Arc<dyn PaceStore> {
+        Arc::clone(&self.inner.stores.pace)
     }
 
     /// Replays entries by itself once their dependency is back. It does so after
@@ -305,6 +249,7 @@ impl Baldur {
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
         let Inner { pipeline, stores, recovery, housekeeping, .. } = &*self.inner;
         let until = tokio::time::Instant::now() + timeout;
+        self.inner.background.token().cancel();
         // What doesn't end in its time is dropped, and its claims run out.
         let (_, _) = tokio::join!(recovery.close(timeout / 3), housekeeping.close(timeout / 3));
         let left = until.saturating_duration_since(tokio::time::Instant::now());
@@ -319,258 +264,5 @@ impl Baldur {
 impl fmt::Debug for Baldur {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Baldur").field("env", &self.inner.env).finish_non_exhaustive()
-    }
-}
-
-/// Opens Baldur with parts of the host's own.
-#[derive(Debug)]
-#[must_use = "nothing is opened before `open`"]
-pub struct Builder {
-    settings: Settings,
-    handlers: Vec<(Domain, Arc<dyn ReplayHandler>)>,
-    clock: Arc<dyn Clock>,
-    spool: Option<Arc<dyn Spool>>,
-    hooks: DrainHooks,
-}
-
-impl Builder {
-    /// Has `handler` replay the entries of exactly this domain.
-    pub fn handler(mut self, domain: Domain, handler: Arc<dyn ReplayHandler>) -> Self {
-        self.handlers.push((domain, handler));
-        self
-    }
-
-    /// Takes time from this clock.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Has captures wait in this spool that the store doesn't take. It is closed by `shutdown`.
-    pub fn spool(mut self, spool: Arc<dyn Spool>) -> Self {
-        self.spool = Some(spool);
-        self
-    }
-
-    /// Completes spooled captures, and looks for further ones, with these.
-    pub fn drain_hooks(mut self, hooks: DrainHooks) -> Self {
-        self.hooks = hooks;
-        self
-    }
-
-    /// Opens the store and builds the services.
-    ///
-    /// # Errors
-    ///
-    /// See [`OpenError`].
-    pub async fn open(self) -> Result<Baldur, OpenError> {
-        let Self { settings, handlers, clock, spool, hooks } = self;
-        let redaction = settings.redaction.rules()?;
-        let (overflow, dedup) = (settings.overflow.policy()?, settings.dedup.policy()?);
-        let finisher = overflow.clone();
-        let capture_policy = settings.capture.policy(redaction.clone(), overflow, dedup)?;
-        let replay_policy = settings.replay.policy()?;
-        let recovery_policy = settings.recovery.policy()?;
-        let probes = crate::recovering::probes(&settings.recovery)?;
-        let registry = registry(&settings, handlers, &clock)?;
-        let env = env(&settings, Arc::clone(&clock))?;
-        let spooling = settings.capture.spooling()?;
-        let outbox = settings.outbox.policy()?;
-        let stores = stores(&settings.store, &settings.namespace, clock).await?;
-        let Stores { capture, reader, claims, evidence, admin: _, pace, closer: _ } =
-            stores.clone();
-        let (spool, hooks) = match spool {
-            Some(spool) => (Some(spool), hooks),
-            None => own_spool(&settings, hooks, &env).await?,
-        };
-        let finish: Finish = Arc::new(move |capture| finisher.finish(capture));
-        let hooks = DrainHooks { finish: hooks.finish.or(Some(finish)), ..hooks };
-        let plan = Plan { mode: settings.capture.mode.into(), spooling, outbox, hooks };
-        let pipeline = Pipeline::start(capture, Arc::clone(&reader), spool, plan, &env)?;
-        let routes = pipeline.routes().clone();
-        let capture = CaptureService::routed(routes, env.clone(), capture_policy);
-        let entries = EntryService::new(
-            Arc::clone(&reader),
-            Arc::clone(&claims),
-            evidence,
-            env.clone(),
-            redaction.clone(),
-        )
-        .with_backoff(replay_policy.backoff);
-        let housekeeping =
-            Housekeeping::new(entries.clone(), env.clone(), settings.recovery.housekeeping())
-                .map_err(|error| unusable("recovery", &error))?;
-        let replay = ReplayEngine::new(
-            claims,
-            Arc::clone(&reader),
-            registry,
-            env.clone(),
-            replay_policy.clone(),
-            redaction.clone(),
-        )?;
-        let breakers = Breakers::new(&env);
-        let sources = RecoverySources {
-            engine: replay.clone(),
-            reader,
-            pace: Some(pace),
-            breakers: Some(breakers.clone()),
-            probes,
-            env: env.clone(),
-        };
-        let recovery = Recovery::new(sources, recovery_policy)?;
-        let terms = (replay_policy, redaction);
-        let inner = Inner {
-            env,
-            stores,
-            pipeline,
-            capture,
-            entries,
-            replay,
-            breakers,
-            recovery,
-            housekeeping,
-            terms,
-        };
-        Ok(Baldur { inner: Arc::new(inner) })
-    }
-}
-
-/// The spool that the settings ask for, and what finds the lanes of dead processes in it.
-#[cfg(feature = "spool")]
-async fn own_spool(
-    settings: &Settings,
-    hooks: DrainHooks,
-    env: &Env,
-) -> Result<(Option<Arc<dyn Spool>>, DrainHooks), OpenError> {
-    let Some(config) = settings.spool.config()? else { return Ok((None, hooks)) };
-    let opened = baldur_spool::DiskSpool::open(config, Arc::clone(&env.clock)).await;
-    let spool = Arc::new(opened.map_err(OpenError::Spool)?);
-    let adopter = Arc::clone(&spool);
-    let adopt: baldur_app::drain::Adopt = Arc::new(move || {
-        let spool = Arc::clone(&adopter);
-        Box::pin(async move { spool.adopt().await.map_err(Into::into) })
-    });
-    let adopt = hooks.adopt.or(Some(adopt));
-    Ok((Some(spool), DrainHooks { adopt, ..hooks }))
-}
-
-#[cfg(not(feature = "spool"))]
-#[expect(clippy::unused_async, reason = "the same as with a spool")]
-async fn own_spool(
-    settings: &Settings,
-    hooks: DrainHooks,
-    _env: &Env,
-) -> Result<(Option<Arc<dyn Spool>>, DrainHooks), OpenError> {
-    if settings.spool.dir.is_some() { Err(OpenError::NoSpool) } else { Ok((None, hooks)) }
-}
-
-fn env(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Env, OpenError> {
-    let worker = match &settings.worker {
-        Some(worker) => worker.clone(),
-        None => WorkerName::parse(&format!("baldur-{}", std::process::id()))
-            .map_err(OpenError::Worker)?,
-    };
-    let mut env = Env::system(settings.namespace.clone(), worker);
-    env.clock = clock;
-    env.origin_service = settings.origin_service.clone();
-    Ok(env)
-}
-
-fn registry(
-    settings: &Settings,
-    own: Vec<(Domain, Arc<dyn ReplayHandler>)>,
-    clock: &Arc<dyn Clock>,
-) -> Result<HandlerRegistry, OpenError> {
-    let mut registry = HandlerRegistry::new();
-    for (domain, handler) in own {
-        registry.register(domain, handler)?;
-    }
-    for (domain, handler) in &settings.handlers {
-        let domain = Domain::parse(domain).map_err(OpenError::Domain)?;
-        let target = crate::handlers::target(&domain, handler, Arc::clone(clock))?;
-        registry.register(domain, target)?;
-    }
-    Ok(registry)
-}
-
-#[cfg_attr(
-    not(any(feature = "memory", feature = "sqlite")),
-    expect(unused_variables, reason = "a build without stores opens none")
-)]
-#[cfg_attr(
-    not(feature = "sqlite"),
-    expect(clippy::unused_async, reason = "stores that open at once don't wait")
-)]
-async fn stores(
-    settings: &StoreSettings,
-    namespace: &Namespace,
-    clock: Arc<dyn Clock>,
-) -> Result<Stores, OpenError> {
-    let url = settings.url.as_ref().ok_or(OpenError::NoStore)?.expose_secret();
-    let (name, rest) = url.split_once(':').unwrap_or((url, ""));
-    let scheme = SCHEMES.iter().find(|scheme| scheme.name == name);
-    // Only what can be the name of a scheme is repeated: the rest may be secret.
-    let scheme = scheme.ok_or_else(|| {
-        let plain = name.len() <= 16 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        OpenError::UnknownScheme(if plain { name } else { "that" }.to_owned())
-    })?;
-    match scheme.name {
-        #[cfg(feature = "memory")]
-        "memory" if rest.is_empty() && url.ends_with(':') => {
-            let store = baldur_memory::MemoryStore::new(namespace.clone(), clock);
-            Ok(Stores::of(store))
-        }
-        #[cfg(feature = "memory")]
-        "memory" => Err(OpenError::Url("the memory store is written `memory:`, and nothing else")),
-        #[cfg(feature = "sqlite")]
-        "sqlite" => {
-            let mut config = baldur_sqlite::SqliteConfig::new(path(rest)?, namespace.clone());
-            config.busy_timeout = settings.busy_timeout;
-            config.max_readers = settings.max_readers;
-            config.queue = settings.queue;
-            config.max_rows_per_commit = settings.max_rows_per_commit;
-            let store = baldur_sqlite::SqliteStore::open(config, clock).await?;
-            Ok(Stores::of(store))
-        }
-        _ => Err(OpenError::NotBuilt(scheme.name, scheme.feature)),
-    }
-}
-
-/// The path of an SQLite URL, taken as it stands: nothing is decoded.
-#[cfg(feature = "sqlite")]
-fn path(rest: &str) -> Result<std::path::PathBuf, OpenError> {
-    const FORM: &str = "write an SQLite store as sqlite:///absolute/path.db, with three slashes";
-    let path = rest.strip_prefix("//").filter(|path| path.starts_with('/'));
-    let path = path.filter(|path| !path.ends_with('/')).ok_or(OpenError::Url(FORM))?;
-    if path.contains('?') || path.contains('#') {
-        return Err(OpenError::Url("an SQLite url takes no options; use the `store` settings"));
-    }
-    // `sqlite:///C:/baldur.db`: the slash before a drive letter is the URL's.
-    let path = if cfg!(windows) { path.trim_start_matches('/') } else { path };
-    Ok(std::path::PathBuf::from(path))
-}
-
-#[cfg(any(feature = "memory", feature = "sqlite"))]
-impl Stores {
-    fn of<S>(store: S) -> Self
-    where
-        S: CaptureStore
-            + EntryReader
-            + ClaimStore
-            + EvidenceLog
-            + StoreAdmin
-            + PaceStore
-            + Close
-            + Clone,
-    {
-        Self {
-            capture: Arc::new(OverflowWatch::new(Arc::new(store.clone()))),
-            reader: Arc::new(store.clone()),
-            claims: Arc::new(store.clone()),
-            evidence: Arc::new(store.clone()),
-            admin: Arc::new(store.clone()),
-            pace: Arc::new(store.clone()),
-            closer: Arc::new(store),
-        }
     }
 }

@@ -322,3 +322,30 @@ async fn without_permission_recovery_says_so_and_stays_away() {
     assert_eq!(row.arming.missing(), [Missing::Permission, Missing::Handler]);
     baldur.shutdown(Duration::from_secs(10)).await.expect("closed");
 }
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn breakers_of_one_file_are_shared_until_shutdown() {
+    use baldur_core::{
+        name::ServiceName,
+        policy::{BreakerPolicy, BreakerState},
+        port::{ForcedBreaker, ForcedState},
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = async || Baldur::open(Settings::at(url_of("sqlite", &directory))).await;
+    let (here, there) = (open().await.expect("opens"), open().await.expect("opens beside it"));
+    let name = ServiceName::parse("gateway").expect("a name");
+    here.breakers().get(&name, BreakerPolicy::default());
+    let breaker = there.breakers().get(&name, BreakerPolicy::default());
+    let mut events = there.breakers().subscribe();
+    let order = ForcedBreaker { state: ForcedState::Open, lasts: None };
+    here.breakers().force(&name, order, &Who::system()).expect("known");
+    let told = tokio::time::timeout(Duration::from_secs(30), events.recv()).await;
+    let told = told.expect("it is told").expect("and heard");
+    assert_eq!((told.to, told.forced, told.shared), (BreakerState::Open, true, true));
+    assert!(breaker.admit().expect_err("ordered").forced);
+    let stored = here.breaker_store().load(vec![name]).await.expect("loads");
+    assert!(stored[0].as_ref().is_some_and(|breaker| breaker.forced == Some(order)));
+    for baldur in [here, there] {
+        baldur.shutdown(Duration::from_secs(10)).await.expect("closed");
+    }
+}

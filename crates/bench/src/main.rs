@@ -9,6 +9,7 @@
 )]
 
 mod args;
+mod breaker;
 mod figures;
 mod floor;
 mod load;
@@ -44,6 +45,7 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<Vec<Figure>, Failure> {
     let plan = args.plan();
     let mut figures = protect::run(args, &plan).await?;
+    figures.extend(breaker::run(args, &plan).await?);
     figures.extend(memory::run(args, &plan).await?);
     figures.extend(sqlite::run(args, &plan).await?);
     Ok(figures)

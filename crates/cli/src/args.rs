@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    capture::CaptureArgs, completions::CompletionsArgs, demo, entries::EntriesCommand,
-    facets::FacetsArgs, recovery::RecoveryCommand, replay::ReplayArgs, serve::ServeArgs,
-    spool::SpoolCommand, store::StoreCommand,
+    breakers::BreakersCommand, capture::CaptureArgs, completions::CompletionsArgs, demo,
+    entries::EntriesCommand, facets::FacetsArgs, recovery::RecoveryCommand, replay::ReplayArgs,
+    serve::ServeArgs, spool::SpoolCommand, store::StoreCommand,
 };
 
 /// Keeps failed operations and brings them back.
@@ -76,6 +76,9 @@ pub(crate) enum Command {
     Recovery(RecoveryCommand),
     /// Serves the store over HTTP: capture, reading, health and metrics.
     Serve(ServeArgs),
+    /// Looks at circuit breakers and overrides them, in all processes that share the store.
+    #[command(subcommand)]
+    Breakers(BreakersCommand),
     /// Looks after the store, and moves entries between stores.
     #[command(subcommand)]
     Store(StoreCommand),

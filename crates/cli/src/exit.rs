@@ -4,7 +4,7 @@ use std::{error::Error, process::ExitCode};
 
 use baldur::{
     BackendError, CaptureFailure, Chain,
-    port::{AdminError, CaptureError, ClaimError, EvidenceError, ReadError},
+    port::{AdminError, BreakerStoreError, CaptureError, ClaimError, EvidenceError, ReadError},
 };
 
 use crate::out::Output;
@@ -130,6 +130,18 @@ impl HasCode for ClaimError {
             | Self::Blocked { .. }
             | Self::Stale { .. }
             | Self::NotAllowed { .. } => Code::Conflict,
+            Self::Invalid(_) => Code::Usage,
+            Self::Backend(_) => Code::Unavailable,
+            _ => Code::Failure,
+        }
+    }
+}
+
+impl HasCode for BreakerStoreError {
+    fn exit_code(&self) -> Code {
+        match self {
+            Self::Conflict { .. } => Code::Conflict,
+            Self::NotFound(_) => Code::NotFound,
             Self::Invalid(_) => Code::Usage,
             Self::Backend(_) => Code::Unavailable,
             _ => Code::Failure,

@@ -2,6 +2,7 @@
 
 mod answers;
 mod args;
+mod breakers;
 mod capture;
 mod completions;
 mod config;
@@ -57,6 +58,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, &globals, out).await,
         Command::Capture(args) => capture::run(*args, &globals, out).await,
         Command::Entries(command) => entries::run(command, &globals, out).await,
+        Command::Breakers(command) => breakers::run(command, &globals, out).await,
         Command::Facets(args) => facets::run(args, &globals, out).await,
         Command::Replay(args) => replay::run(args, &globals, out).await,
         Command::Recovery(command) => recovery::run(command, &globals, out).await,

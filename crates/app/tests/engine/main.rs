@@ -16,6 +16,7 @@ mod recovery;
 mod recovery_stops;
 mod recovery_world;
 mod replayed;
+mod shared_breakers;
 mod sums;
 #[cfg(feature = "tower")]
 mod tower_client;
