@@ -140,7 +140,9 @@ impl HasCode for ClaimError {
 impl HasCode for CaptureFailure {
     fn exit_code(&self) -> Code {
         match self {
-            Self::Store(CaptureError::Backend(_)) => Code::Unavailable,
+            Self::Store(CaptureError::Backend(_) | CaptureError::LimitReached { .. }) => {
+                Code::Unavailable
+            }
             Self::Store(_) | Self::Refused(_) => Code::Usage,
             _ => Code::Failure,
         }
