@@ -152,7 +152,9 @@ impl HasCode for BreakerStoreError {
 impl HasCode for CaptureFailure {
     fn exit_code(&self) -> Code {
         match self {
-            Self::Store(CaptureError::Backend(_)) => Code::Unavailable,
+            Self::Store(CaptureError::Backend(_) | CaptureError::LimitReached { .. }) => {
+                Code::Unavailable
+            }
             Self::Store(_) | Self::Refused(_) => Code::Usage,
             _ => Code::Failure,
         }
