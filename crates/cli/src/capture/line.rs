@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use baldur::{EntryId, NewFailedOp};
+use baldur::{
+    EntryId, NewFailedOp,
+    policy::{RedactionRules, redact_text},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -168,8 +171,11 @@ fn parse_duration(text: &str) -> Result<Duration, LineError> {
 fn explain(error: &serde_json::Error) -> LineError {
     let at = error.column();
     let text = error.to_string();
+    let rules = RedactionRules::default();
     let named = |start: &str| {
         let name = text.strip_prefix(start)?.split('`').next()?;
+        // A line that went wrong may have a secret where a name should be; half of one would not be recognised.
+        let name = redact_text(name, &rules);
         Some(name.chars().take(64).filter(|c| !c.is_control()).collect::<String>())
     };
     let (code, message) = match error.classify() {
