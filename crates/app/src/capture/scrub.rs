@@ -41,12 +41,16 @@ pub(crate) fn has_secret(text: &str, rules: &RedactionRules) -> bool {
 }
 
 /// The evidence of what `who` does now, without secrets in its words.
-pub(crate) fn evidence(env: &Env, who: &Who, rules: &RedactionRules) -> Evidence {
-    let Evidence { actor, at, reason, trace } = env.evidence(who);
-    Evidence {
+pub(crate) fn evidence(env: &Env, raw: &Who, rules: &RedactionRules) -> Evidence {
+    env.evidence(&who(raw, rules))
+}
+
+/// The same person without secrets in the words.
+pub(crate) fn who(raw: &Who, rules: &RedactionRules) -> Who {
+    let Who { actor, reason, trace } = raw.clone();
+    Who {
         // A redacted actor is still a valid one, so the system is never named in place of a person.
         actor: cleaned(actor, Actor::MAX_BYTES, Actor::parse, rules).unwrap_or_else(Actor::system),
-        at,
         reason: reason.and_then(|reason| cleaned(reason, Reason::MAX_BYTES, Reason::parse, rules)),
         trace: trace.map(|trace| without_secret_state(trace, rules)),
     }

@@ -30,7 +30,7 @@ use super::{
     settle::Landed,
     work::{Leases, Work},
 };
-use crate::{Who, env::unit};
+use crate::{Who, capture::scrub, env::unit};
 
 /// Waits shorter than this are not told.
 const TOLD_WAIT: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ impl Run {
         let now = Instant::now();
         Self {
             store: StoreCalls::new(Arc::clone(&parts)),
-            who: request.who.clone(),
+            who: scrub::who(&request.who, &parts.texts.redaction),
             trigger: request.trigger,
             force: request.force,
             selection,

@@ -226,14 +226,16 @@ fn captured_operations_keep_what_only_looks_like_a_secret() {
     for text in TEXTS {
         let quoted = Json::string(text);
         let document = format!(r#"{{"note":{0},"n":[{0}]}}"#, quoted.as_str());
+        // Keys have a character set of their own.
+        let key = if text.bytes().all(|b| b.is_ascii_graphic()) { text } else { "k" };
         let op = NewFailedOp::new("payment", "TIMEOUT")
             .entity("author", text)
             .request_data(&document)
             .response_data(&document)
             .metadata(&document)
             .error_message(text)
-            .idempotency_key(text)
-            .order_key(text)
+            .idempotency_key(key)
+            .order_key(key)
             .label("token_count", text);
         let kept = service.prepare(op, &ann(), Oversize::Refuse).expect("acceptable").op;
         for data in [&kept.request_data, &kept.response_data, &kept.metadata] {
@@ -241,8 +243,8 @@ fn captured_operations_keep_what_only_looks_like_a_secret() {
         }
         assert_eq!(kept.error_message, text);
         assert_eq!(kept.entity_id.as_ref().map(AsRef::as_ref), Some(text));
-        assert_eq!(kept.idempotency_key.as_str(), text);
-        assert_eq!(kept.order_key.as_ref().map(AsRef::as_ref), Some(text));
+        assert_eq!(kept.idempotency_key.as_str(), key);
+        assert_eq!(kept.order_key.as_ref().map(AsRef::as_ref), Some(key));
         assert_eq!(kept.labels.values().map(AsRef::as_ref).collect::<Vec<&str>>(), [text]);
     }
 }

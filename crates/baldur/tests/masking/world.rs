@@ -63,10 +63,10 @@ struct Speaker {
 #[async_trait]
 impl ReplayHandler for Speaker {
     async fn can_replay(&self, _: &FailedOp) -> Gate {
-        match self.says {
-            Says::Closed => Gate::Closed { reason: self.text.clone(), delay: Duration::ZERO },
-            _ => Gate::Open,
+        if matches!(self.says, Says::Closed) {
+            return Gate::Closed { reason: self.text.clone(), delay: Duration::ZERO };
         }
+        Gate::Open
     }
 
     async fn replay(&self, _: &FailedOp, _: ReplayContext) -> ReplayOutcome {

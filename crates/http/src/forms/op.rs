@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use baldur_core::{EntryId, NewFailedOp};
+use baldur_core::{
+    EntryId, NewFailedOp,
+    policy::{RedactionRules, redact_text},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -184,8 +187,11 @@ fn parse_duration(text: &str) -> Result<Duration, OpError> {
 fn explain(error: &serde_json::Error) -> OpError {
     let at = error.column();
     let text = error.to_string();
+    let rules = RedactionRules::default();
     let named = |start: &str| {
         let name = text.strip_prefix(start)?.split('`').next()?;
+        // A line that went wrong may have a secret where a name should be; half of one would not be recognised.
+        let name = redact_text(name, &rules);
         Some(name.chars().take(64).filter(|c| !c.is_control()).collect::<String>())
     };
     let (code, message) = match error.classify() {
@@ -235,6 +241,15 @@ mod tests {
         assert_eq!(op.expires_in, Some(Duration::from_hours(1)));
         assert_eq!(op.max_retries, Some(3));
         assert!(op.id.is_some() && op.traceparent.is_some() && op.fingerprint_key.is_some());
+    }
+
+    #[test]
+    fn a_secret_in_place_of_a_field_is_not_repeated() {
+        for text in [r#"{"password=hunter2-x":1}"#, r#"{"Bearer hunter2-x":1}"#] {
+            let error = parse(text).expect_err("no such field");
+            assert_eq!(error.code, "unknown_field");
+            assert!(!error.message.contains("hunter2"), "{}", error.message);
+        }
     }
 
     #[test]

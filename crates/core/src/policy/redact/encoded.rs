@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::escape::unescape;
 use super::facts::{self, Facts};
-use super::json::unescape;
 use super::text::{Spans, run_end};
 
 /// How many times a word may be percent-encoded.

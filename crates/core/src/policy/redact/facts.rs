@@ -14,6 +14,7 @@ pub(super) const LETTER_B: u32 = 1 << 9;
 pub(super) const LETTER_J: u32 = 1 << 10;
 pub(super) const BLANK: u32 = 1 << 11;
 pub(super) const QUOTE: u32 = 1 << 12;
+pub(super) const BRACKET: u32 = 1 << 15;
 const DIGIT: u32 = 1 << 13;
 /// A byte of a word as tokens and Base64 have them.
 const WORD: u32 = 1 << 14;
@@ -31,6 +32,7 @@ const fn classes() -> [u32; 256] {
             b'%' => SEPARATOR | PERCENT,
             b'/' => SLASH,
             b'@' => AT,
+            b'{' | b'[' => BRACKET,
             b'-' => DASH,
             b'<' => ANGLE,
             b'\\' => BACKSLASH,

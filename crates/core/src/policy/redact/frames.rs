@@ -67,6 +67,7 @@ impl Frame {
     }
 
     /// Notes a value that has ended; `names` is what its text says of the next item.
+    #[inline]
     pub(super) fn end_value(&mut self, range: Range<usize>, names: Names) {
         self.items += 1;
         let is_sure = match (self.container, self.role, self.before) {

@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use super::detector::Detector;
 use super::edits::Edits;
+use super::escape::unescape;
 use super::frames::{Container, Frame, Names};
 use super::named::{self, Role};
 use super::rules::RedactionRules;
+use super::strings::redact_string;
 use super::text::{self, Rewritten};
 use super::{REDACTED, RedactError, cards, commands};
 use crate::policy::bound::push_escaped;
@@ -15,6 +17,9 @@ use crate::policy::bound::push_escaped;
 /// JSON inside a string inside a string … is followed this many times; honest documents stay
 /// below. Text that only looks like JSON is read again at each level, so the number is kept small.
 const MAX_STRING_LEVELS: usize = 4;
+
+/// This many brackets of a text are tried as the start of JSON between its words.
+const MAX_EMBEDDED: usize = 16;
 
 /// The marker as a JSON value.
 const REDACTED_VALUE: &str = "\"***REDACTED***\"";
@@ -28,49 +33,47 @@ pub(super) struct Depth {
 
 impl Depth {
     pub(super) const TOP: Self = Self { containers: 0, strings: 0 };
+
+    /// The depth of JSON that stands in a string here.
+    pub(super) fn within_string(self) -> Result<Self, RedactError> {
+        let inner = Self { strings: self.strings + 1, ..self };
+        if inner.strings > MAX_STRING_LEVELS {
+            return Err(RedactError::TooDeep { max: MAX_STRING_LEVELS });
+        }
+        Ok(inner)
+    }
 }
 
-/// Redacts a decoded string: as JSON if it is a JSON object, array or string, as plain text otherwise.
-///
-/// `None` means that there is nothing to redact.
-pub(super) fn redact_string(
-    decoded: &str,
+/// Redacts JSON objects and arrays that stand between words.
+pub(super) fn redact_embedded(
+    text: &str,
     rules: &RedactionRules,
     depth: Depth,
 ) -> Result<Option<Rewritten>, RedactError> {
-    let Some(first) = redact_json_or_text(decoded, rules, depth)? else { return Ok(None) };
-    // The second round only finds something where redacted text has become JSON.
-    match redact_json_or_text(&first.text, rules, depth)? {
-        None => Ok(Some(first)),
-        Some(second) => Ok(Some(Rewritten {
-            text: REDACTED.to_owned(),
-            redactions: first.redactions.saturating_add(second.redactions),
-        })),
+    let mut edits = Edits::default();
+    let mut at = 0;
+    for _ in 0..MAX_EMBEDDED {
+        let Some(start) = text[at..].find(['{', '[']).map(|found| at + found) else { break };
+        let mut rewriter = Rewriter::new(&text[start..], rules, depth);
+        at = match rewriter.run() {
+            Ok(()) => start + rewriter.at,
+            Err(RedactError::Invalid { .. }) => {
+                at = start + 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let end = at - start;
+        if !rewriter.edits.are_none() {
+            let (text, redactions) = rewriter.edits.apply(&rewriter.input[..end]);
+            edits.push(start..at, Cow::Owned(text), redactions);
+        }
     }
-}
-
-fn redact_json_or_text(
-    decoded: &str,
-    rules: &RedactionRules,
-    depth: Depth,
-) -> Result<Option<Rewritten>, RedactError> {
-    if !rules.has(Detector::NestedJson) || !looks_like_json(decoded) {
-        return Ok(text::redact(decoded, rules));
+    if edits.are_none() {
+        return Ok(None);
     }
-    let inner = Depth { strings: depth.strings + 1, ..depth };
-    if inner.strings > MAX_STRING_LEVELS {
-        return Err(RedactError::TooDeep { max: MAX_STRING_LEVELS });
-    }
-    match rewrite(decoded, rules, inner) {
-        Err(RedactError::Invalid { .. }) => Ok(text::redact(decoded, rules)),
-        rewritten => rewritten,
-    }
-}
-
-fn looks_like_json(text: &str) -> bool {
-    let text = text.trim_ascii().as_bytes();
-    matches!((text.first(), text.last()), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')))
-        || (text.len() > 1 && text.first() == Some(&b'"') && text.last() == Some(&b'"'))
+    let (text, redactions) = edits.apply(text);
+    Ok(Some(Rewritten { text, redactions }))
 }
 
 /// Redacts a JSON document; `None` means that there is nothing to redact.
@@ -79,17 +82,11 @@ pub(super) fn rewrite(
     rules: &RedactionRules,
     depth: Depth,
 ) -> Result<Option<Rewritten>, RedactError> {
-    let mut rewriter = Rewriter {
-        input,
-        bytes: input.as_bytes(),
-        at: 0,
-        stack: Vec::new(),
-        secret: None,
-        depth,
-        rules,
-        edits: Edits::default(),
-    };
+    let mut rewriter = Rewriter::new(input, rules, depth);
     rewriter.run()?;
+    if rewriter.at < input.len() {
+        return Err(rewriter.invalid());
+    }
     let edits = rewriter.edits;
     if edits.are_none() {
         return Ok(None);
@@ -122,7 +119,23 @@ struct Rewriter<'i, 'r> {
     edits: Edits,
 }
 
+impl<'i, 'r> Rewriter<'i, 'r> {
+    fn new(input: &'i str, rules: &'r RedactionRules, depth: Depth) -> Self {
+        Self {
+            input,
+            bytes: input.as_bytes(),
+            at: 0,
+            stack: Vec::new(),
+            secret: None,
+            depth,
+            rules,
+            edits: Edits::default(),
+        }
+    }
+}
+
 impl Rewriter<'_, '_> {
+    /// Reads one value and the white space around it.
     fn run(&mut self) -> Result<(), RedactError> {
         let mut next = Next::Value;
         loop {
@@ -136,7 +149,7 @@ impl Rewriter<'_, '_> {
                 }
             };
         }
-        if self.at == self.bytes.len() { Ok(()) } else { Err(self.invalid()) }
+        Ok(())
     }
 
     fn value(&mut self) -> Result<Next, RedactError> {
@@ -456,41 +469,4 @@ struct RawString {
     start: usize,
     end: usize,
     is_escaped: bool,
-}
-
-/// Decodes the escapes of a valid JSON string. Half a surrogate pair becomes U+FFFD.
-pub(super) fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(backslash) = rest.find('\\') {
-        out.push_str(&rest[..backslash]);
-        let escape = &rest[backslash..];
-        let (c, len) = match escape.as_bytes().get(1) {
-            Some(b'b') => ('\u{8}', 2),
-            Some(b'f') => ('\u{c}', 2),
-            Some(b'n') => ('\n', 2),
-            Some(b'r') => ('\r', 2),
-            Some(b't') => ('\t', 2),
-            Some(b'u') => unescape_unicode(escape),
-            Some(byte) => (char::from(*byte), 2),
-            None => break,
-        };
-        out.push(c);
-        rest = &escape[len..];
-    }
-    out.push_str(rest);
-    out
-}
-
-fn unescape_unicode(escape: &str) -> (char, usize) {
-    let unit = |from: usize| {
-        let is_escape = escape.get(from..from + 2) == Some("\\u");
-        let hex = escape.get(from + 2..from + 6).filter(|_| is_escape)?;
-        u16::from_str_radix(hex, 16).ok()
-    };
-    let pair = [unit(0), unit(6)];
-    match char::decode_utf16(pair.into_iter().flatten()).next() {
-        Some(Ok(c)) => (c, c.len_utf16() * 6),
-        Some(Err(_)) | None => (char::REPLACEMENT_CHARACTER, 6),
-    }
 }

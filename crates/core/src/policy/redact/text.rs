@@ -45,21 +45,28 @@ impl Spans<'_> {
 ///
 /// Rounds go on until no detector finds anything, so the result is stable by construction.
 pub(super) fn redact(text: &str, rules: &RedactionRules) -> Option<Rewritten> {
-    let mut rewritten = redact_once(text, rules)?;
+    redact_with(text, &Facts::of(text), rules)
+}
+
+/// The same for a text of which the facts are known.
+pub(super) fn redact_with(text: &str, facts: &Facts, rules: &RedactionRules) -> Option<Rewritten> {
+    let mut rewritten = redact_once(text, facts, rules)?;
     for _ in 1..MAX_ROUNDS {
-        let Some(next) = redact_once(&rewritten.text, rules) else { return Some(rewritten) };
+        let facts = Facts::of(&rewritten.text);
+        let Some(next) = redact_once(&rewritten.text, &facts, rules) else {
+            return Some(rewritten);
+        };
         let redactions = rewritten.redactions.saturating_add(next.redactions);
         rewritten = Rewritten { text: next.text, redactions };
     }
     Some(Rewritten { text: REDACTED.to_owned(), redactions: rewritten.redactions })
 }
 
-fn redact_once(text: &str, rules: &RedactionRules) -> Option<Rewritten> {
+fn redact_once(text: &str, facts: &Facts, rules: &RedactionRules) -> Option<Rewritten> {
     let mut spans = Spans { text, ranges: Vec::new() };
-    let facts = Facts::of(text);
-    find_plain(text, &facts, rules, &mut spans);
+    find_plain(text, facts, rules, &mut spans);
     if spans.ranges.is_empty() && rules.has(Detector::Encoded) {
-        encoded::find(text, &facts, |decoded| has_secret(decoded, rules), &mut spans);
+        encoded::find(text, facts, |decoded| has_secret(decoded, rules), &mut spans);
     }
     replace(text, spans.ranges)
 }
@@ -167,8 +174,7 @@ pub(super) fn starts_word(bytes: &[u8], at: usize) -> bool {
         return false;
     }
     match bytes[..at] {
-        [.., b'\\', b'n' | b'r' | b't'] => true,
+        [] | [.., b'\\', b'n' | b'r' | b't'] => true,
         [.., before] => !before.is_ascii_alphanumeric(),
-        [] => true,
     }
 }
