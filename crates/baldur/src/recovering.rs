@@ -122,10 +122,11 @@ fn dependency(name: &str) -> Result<ServiceName, SettingsError> {
     ServiceName::parse(name).map_err(|error| unusable("recovery.dependencies", &error))
 }
 
+/// Who is asked whether a dependency is back.
+type Probes = Vec<(ServiceName, Arc<dyn Probe>)>;
+
 /// The probes that the settings describe.
-pub(crate) fn probes(
-    settings: &RecoverySettings,
-) -> Result<Vec<(ServiceName, Arc<dyn Probe>)>, OpenError> {
+pub(crate) fn probes(settings: &RecoverySettings) -> Result<Probes, OpenError> {
     let mut probes = Vec::new();
     for (name, own) in &settings.dependencies {
         if own.probe_url.is_some() {

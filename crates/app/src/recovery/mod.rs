@@ -16,7 +16,7 @@
 //! - Its pace is shared by all processes through the [`PaceStore`], with a ramp. Without that store a process goes on at
 //!   an eighth of the pace, by itself.
 //! - Failures halve the pace; too many of them stop the sweep. When a dependency fails for good, no more than
-//!   `min_sample + concurrency - 1` further handlers are started, nor more than `concurrency - 1` once its breaker opens.
+//!   `min_sample + concurrency - 1` further handlers are started, and none once it is heard that its breaker opened.
 //! - What a drained sweep left is looked at again when it is due, at growing intervals, until nothing waits.
 
 mod arming;
