@@ -8,7 +8,10 @@ use baldur_core::{
     command::{Act, Action, Lapse},
     name::Reason,
     policy::{backoff::BackoffPolicy, redact::RedactionRules},
-    port::{ClaimError, ClaimStore, EntryReader, EvidenceError, EvidenceLog, Lapsed, ReadError},
+    port::{
+        ClaimError, ClaimStore, EntryReader, EvidenceBacklog, EvidenceError, EvidenceLog, Lapsed,
+        ReadError,
+    },
 };
 
 use crate::{
@@ -141,6 +144,15 @@ impl EntryService {
                 return Ok(trail);
             }
         }
+    }
+
+    /// How much evidence waits for its place in the journal; see [`EvidenceLog::backlog`].
+    ///
+    /// # Errors
+    ///
+    /// When the store could not be read.
+    pub async fn backlog(&self) -> Result<EvidenceBacklog, EvidenceError> {
+        self.inner.evidence.backlog().await
     }
 
     /// Says that these are done. The note is redacted and cut to [`MAX_NOTE_BYTES`].

@@ -24,12 +24,14 @@
 //! |---|---|
 //! | `sqlite` (default) | stores at `sqlite:///absolute/path.db` |
 //! | `memory` (default) | stores at `memory:`, which end with the process |
+//! | `spool` (default) | a spool on a local disk, for captures that the store can't take |
 //! | `http-target` (default) | replay to HTTP endpoints, by settings |
 //! | `tower` | layers that protect HTTP clients and capture what HTTP servers fail to do |
 
 mod handlers;
 mod open;
 mod policies;
+mod recovering;
 mod settings;
 
 #[cfg(test)]
@@ -38,8 +40,9 @@ mod tests;
 #[cfg(feature = "tower")]
 pub use baldur_app::tower;
 pub use baldur_app::{
-    CaptureFailure, CapturePolicy, CaptureService, EntryService, Env, OsIdGen, Oversize, Refusal,
-    Who, protect, replay,
+    CaptureFailure, CapturePolicy, CaptureService, CloseTimeout, EntryService, Env, Housekeeping,
+    HousekeepingPolicy, OsIdGen, Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Who,
+    breakers, protect, recovery, replay,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,
@@ -51,9 +54,12 @@ pub use baldur_core::{
 };
 #[cfg(feature = "http-target")]
 pub use baldur_http_target as http_target;
+#[cfg(feature = "spool")]
+pub use baldur_spool as spool;
 pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    BackoffSettings, CaptureSettings, CardSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
-    MAX_FILE_BYTES, RedactionSettings, ReplaySettings, Settings, SettingsError, StoreSettings,
+    BackoffSettings, CaptureSettings, CardSettings, DependencySettings, ENV_PREFIX,
+    HandlerSettings, JitterSettings, MAX_FILE_BYTES, RecoverySettings, RedactionSettings,
+    ReplaySettings, Settings, SettingsError, SpoolSettings, StoreSettings,
 };

@@ -4,9 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use baldur_app::{
-    Env,
+    Env, Housekeeping, Recovery, StartError,
     capture::CaptureService,
     entries::EntryService,
+    recovery::RecoverySources,
     replay::{AlreadyRegistered, HandlerRegistry, ReplayEngine, ReplayError, ReplayPolicy},
 };
 use baldur_core::{
@@ -17,6 +18,7 @@ use baldur_core::{
 };
 use secrecy::ExposeSecret as _;
 
+use crate::policies::unusable;
 use crate::settings::{Settings, SettingsError, StoreSettings};
 
 /// A kind of store, as the first part of its URL names it.
@@ -111,6 +113,8 @@ struct Inner {
     capture: CaptureService,
     entries: EntryService,
     replay: ReplayEngine,
+    recovery: Recovery,
+    housekeeping: Housekeeping,
     terms: (ReplayPolicy, RedactionRules),
 }
 
@@ -195,6 +199,23 @@ impl Baldur {
         )
     }
 
+    /// Replays entries by itself once their dependency is back. It does so after
+    /// [`start_recovery`](Self::start_recovery).
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// Starts what runs in the background: recovery, as far as it is enabled, and the housekeeping, which ends claims
+    /// that ran out. For services, not for commands. [`shutdown`](Self::shutdown) ends it.
+    ///
+    /// # Errors
+    ///
+    /// Outside of a tokio runtime, and when it was started before.
+    pub fn start_recovery(&self) -> Result<(), StartError> {
+        self.inner.housekeeping.start()?;
+        self.inner.recovery.start()
+    }
+
     /// Checks the store, and takes in entries of other stores.
     pub fn admin(&self) -> Arc<dyn StoreAdmin> {
         Arc::clone(&self.inner.stores.admin)
@@ -210,14 +231,19 @@ impl Baldur {
         &self.inner.env
     }
 
-    /// Closes the store: writes that were accepted are finished, later ones are refused. May be called again, and on any
-    /// clone.
+    /// Ends recovery and the housekeeping, and closes the store: writes that were accepted are finished, later ones are
+    /// refused. May be called again, and on any clone.
     ///
     /// # Errors
     ///
-    /// When closing takes longer than `timeout`.
+    /// When closing takes longer than `timeout`, of which recovery gets at most the half.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownTimeout> {
-        let closing = self.inner.stores.closer.close();
+        let closing = async {
+            // What doesn't end in its time is dropped, and its claims run out; the store is closed in any case.
+            let _ = self.inner.recovery.close(timeout / 2).await;
+            let _ = self.inner.housekeeping.close(timeout / 4).await;
+            self.inner.stores.closer.close().await;
+        };
         tokio::time::timeout(timeout, closing).await.map_err(|_| ShutdownTimeout(timeout))
     }
 }
@@ -260,6 +286,8 @@ impl Builder {
         let redaction = settings.redaction.rules()?;
         let capture_policy = settings.capture.policy(redaction.clone())?;
         let replay_policy = settings.replay.policy()?;
+        let recovery_policy = settings.recovery.policy()?;
+        let probes = crate::recovering::probes(&settings.recovery)?;
         let registry = registry(&settings, handlers, &clock)?;
         let env = env(&settings, Arc::clone(&clock))?;
         let stores = stores(&settings.store, &settings.namespace, clock).await?;
@@ -273,16 +301,29 @@ impl Builder {
             redaction.clone(),
         )
         .with_backoff(replay_policy.backoff);
+        let housekeeping =
+            Housekeeping::new(entries.clone(), env.clone(), settings.recovery.housekeeping())
+                .map_err(|error| unusable("recovery", &error))?;
         let replay = ReplayEngine::new(
             claims,
-            reader,
+            Arc::clone(&reader),
             registry,
             env.clone(),
             replay_policy.clone(),
             redaction.clone(),
         )?;
+        let sources = RecoverySources {
+            engine: replay.clone(),
+            reader,
+            pace: None,
+            breakers: None,
+            probes,
+            env: env.clone(),
+        };
+        let recovery = Recovery::new(sources, recovery_policy)?;
         let terms = (replay_policy, redaction);
-        Ok(Baldur { inner: Arc::new(Inner { env, stores, capture, entries, replay, terms }) })
+        let inner = Inner { env, stores, capture, entries, replay, recovery, housekeeping, terms };
+        Ok(Baldur { inner: Arc::new(inner) })
     }
 }
 

@@ -11,12 +11,14 @@ use baldur_core::policy::{
     redact::{CardDetection, RedactionRules},
 };
 
+#[cfg(feature = "spool")]
+use crate::settings::SpoolSettings;
 use crate::settings::{
     BackoffSettings, CaptureSettings, CardSettings, JitterSettings, RedactionSettings,
     ReplaySettings, SettingsError,
 };
 
-fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
+pub(crate) fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
     SettingsError::Unusable { key: key.to_owned(), problem: problem.to_string() }
 }
 
@@ -65,6 +67,29 @@ impl CaptureSettings {
             Ok(()) => Ok(policy),
             Err(error) => Err(unusable(&format!("capture.{}", error.field()), &error)),
         }
+    }
+}
+
+#[cfg(feature = "spool")]
+impl SpoolSettings {
+    /// The spool that these settings ask for, if they do.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is no absolute path. The ranges are checked when the spool is opened.
+    pub fn config(&self) -> Result<Option<baldur_spool::SpoolConfig>, SettingsError> {
+        let Self { dir, max_bytes, segment_bytes } = self;
+        let Some(dir) = dir.as_ref().filter(|dir| !dir.as_os_str().is_empty()) else {
+            return Ok(None);
+        };
+        if !dir.is_absolute() {
+            return Err(unusable("spool.dir", &"must be an absolute path"));
+        }
+        let mut config = baldur_spool::SpoolConfig::new(dir);
+        config.max_bytes = *max_bytes;
+        config.segment_bytes = *segment_bytes;
+        config.max_record_bytes = config.max_record_bytes.min(*max_bytes);
+        Ok(Some(config))
     }
 }
 

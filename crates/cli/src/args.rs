@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::{
     capture::CaptureArgs, completions::CompletionsArgs, demo, entries::EntriesCommand,
-    facets::FacetsArgs, replay::ReplayArgs, store::StoreCommand,
+    facets::FacetsArgs, replay::ReplayArgs, spool::SpoolCommand, store::StoreCommand,
 };
 
 /// Keeps failed operations and brings them back.
@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Looks after the store, and moves entries between stores.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Looks after the spool, where captures wait that the store can't take.
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// Shows the settings that hold, without secrets.
     Config,
     /// Writes the completion script of a shell.

@@ -15,6 +15,7 @@ mod out;
 mod progress;
 mod replay;
 mod session;
+mod spool;
 mod store;
 mod table;
 mod text;
@@ -52,6 +53,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Facets(args) => facets::run(args, &globals, out).await,
         Command::Replay(args) => replay::run(args, &globals, out).await,
         Command::Store(command) => store::run(command, &globals, out).await,
+        Command::Spool(command) => spool::run(command, &globals, out).await,
         Command::Config => config::run(&globals, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::DemoGateway(args) => demo::run_gateway(args, out).await,

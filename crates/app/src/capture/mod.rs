@@ -5,6 +5,7 @@
 //! in the entry's metadata.
 
 mod keys;
+mod mode;
 mod names;
 mod notes;
 mod payload;
@@ -19,15 +20,20 @@ use std::sync::Arc;
 use baldur_core::{
     BackendError, BackendKind, Chain, NewFailedOp,
     command::Capture,
+    name::Domain,
     port::{CaptureError, CaptureStore, Captured},
 };
 
+pub use mode::{CaptureMode, CaptureRoutes};
 pub use notes::NOTES_KEY;
 pub use policy::{CapturePolicy, CapturePolicyError, Oversize};
 pub use refusal::{CaptureFailure, Refusal};
 use stamp::Stamps;
 
-use crate::env::{Env, Who};
+use crate::{
+    env::{Env, Who},
+    metrics,
+};
 
 /// Captures failed operations. Cheap to clone.
 ///
@@ -77,7 +83,7 @@ pub struct CaptureService {
 
 #[derive(Debug)]
 struct Inner {
-    store: Arc<dyn CaptureStore>,
+    routes: CaptureRoutes,
     env: Env,
     policy: CapturePolicy,
     stamps: Stamps,
@@ -87,7 +93,17 @@ impl CaptureService {
     /// A service that keeps in `store` what `policy` lets through. Check the policy before
     /// ([`CapturePolicy::validate`]) if it comes from outside.
     pub fn new(store: Arc<dyn CaptureStore>, env: Env, policy: CapturePolicy) -> Self {
-        Self { inner: Arc::new(Inner { store, env, policy, stamps: Stamps::new() }) }
+        Self::routed(CaptureRoutes::to(store), env, policy)
+    }
+
+    /// A service that captures on these ways.
+    pub fn routed(routes: CaptureRoutes, env: Env, policy: CapturePolicy) -> Self {
+        Self { inner: Arc::new(Inner { routes, env, policy, stamps: Stamps::new() }) }
+    }
+
+    /// The ways on which it captures.
+    pub fn routes(&self) -> &CaptureRoutes {
+        &self.inner.routes
     }
 
     /// The limits.
@@ -109,8 +125,22 @@ impl CaptureService {
     /// [`CaptureFailure::Refused`] when the operation is not acceptable, which changes nothing;
     /// [`CaptureFailure::Store`] when the store did not keep it or did not say so.
     pub async fn capture(&self, op: NewFailedOp, who: &Who) -> Result<Captured, CaptureFailure> {
+        self.capture_as(op, who, self.inner.routes.mode).await
+    }
+
+    /// As [`capture`](Self::capture), in this mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`capture`](Self::capture).
+    pub async fn capture_as(
+        &self,
+        op: NewFailedOp,
+        who: &Who,
+        mode: CaptureMode,
+    ) -> Result<Captured, CaptureFailure> {
         let capture = self.prepare(op, who, Oversize::Refuse)?;
-        only(self.keep(vec![capture]).await)
+        only(self.keep_as(vec![capture], mode).await)
     }
 
     /// Captures many operations in one step of the store. Each is answered by itself, in order: a bad one fails alone.
@@ -122,6 +152,20 @@ impl CaptureService {
         &self,
         ops: Vec<NewFailedOp>,
         who: &Who,
+    ) -> Vec<Result<Captured, CaptureFailure>> {
+        self.capture_batch_as(ops, who, self.inner.routes.mode).await
+    }
+
+    /// As [`capture_batch`](Self::capture_batch), in this mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`capture`](Self::capture), for each.
+    pub async fn capture_batch_as(
+        &self,
+        ops: Vec<NewFailedOp>,
+        who: &Who,
+        mode: CaptureMode,
     ) -> Vec<Result<Captured, CaptureFailure>> {
         let mut good = Vec::with_capacity(ops.len());
         let mut refused = Vec::with_capacity(ops.len());
@@ -136,7 +180,7 @@ impl CaptureService {
             // Redaction is work for the processor: other tasks get their turn in between.
             tokio::task::consume_budget().await;
         }
-        let mut kept = self.keep(good).await.into_iter();
+        let mut kept = self.keep_as(good, mode).await.into_iter();
         refused
             .into_iter()
             .map(|failure| match failure {
@@ -160,7 +204,7 @@ impl CaptureService {
         who: &Who,
         oversize: Oversize,
     ) -> Result<Capture, CaptureFailure> {
-        let Inner { store: _, env, policy, stamps } = &*self.inner;
+        let Inner { routes: _, env, policy, stamps } = &*self.inner;
         match prepare::prepare(op, who, oversize, policy, env, stamps) {
             Ok(capture) => {
                 if let Some(reason) = capture.op.state.not_replayable {
@@ -187,13 +231,30 @@ impl CaptureService {
     ///
     /// [`CaptureFailure::Store`], for each by itself.
     pub async fn keep(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureFailure>> {
+        self.keep_as(captures, self.inner.routes.mode).await
+    }
+
+    /// As [`keep`](Self::keep), in this mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`keep`](Self::keep), for each by itself.
+    pub async fn keep_as(
+        &self,
+        captures: Vec<Capture>,
+        mode: CaptureMode,
+    ) -> Vec<Result<Captured, CaptureFailure>> {
         if captures.is_empty() {
             return Vec::new();
         }
-        let asked = captures.len();
-        let mut answers = self.inner.store.capture_batch(captures).await;
+        let domains: Vec<Domain> =
+            captures.iter().map(|capture| capture.op.domain.clone()).collect();
+        let mut answers = self.inner.routes.keep(captures, mode).await;
         // A store that owes an answer must not make a caller believe in another's.
-        answers.resize_with(asked, || Err(unanswered_by_store()));
+        answers.resize_with(domains.len(), || Err(unanswered_by_store()));
+        for (domain, answer) in domains.iter().zip(&answers) {
+            metrics::answered(domain, mode::told(answer));
+        }
         answers.into_iter().map(|answer| answer.inspect(log_kept).map_err(logged)).collect()
     }
 }

@@ -11,6 +11,9 @@ mod protected_measured;
 mod protected_model;
 mod protected_order;
 mod protected_panics;
+mod recovery;
+mod recovery_stops;
+mod recovery_world;
 mod replayed;
 mod sums;
 #[cfg(feature = "tower")]

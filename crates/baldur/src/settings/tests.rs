@@ -118,6 +118,31 @@ fn what_is_shown_is_read_back() {
     assert_eq!(read.capture.expires_in, settings.capture.expires_in);
 }
 
+#[cfg(feature = "spool")]
+#[test]
+fn a_spool_is_asked_for_by_its_directory_alone() {
+    let settings = Settings::parse("", "baldur.toml", []).expect("valid");
+    assert_eq!((settings.spool.max_bytes, settings.spool.segment_bytes), (1 << 30, 16 << 20));
+    assert!(settings.spool.config().expect("usable").is_none());
+    let dir = std::env::temp_dir().join("spool");
+    let variables = [
+        ("BALDUR__SPOOL__DIR", dir.to_str().expect("Unicode")),
+        ("BALDUR__SPOOL__MAX_BYTES", "1048576"),
+        ("BALDUR__SPOOL__SEGMENT_BYTES", "65536"),
+    ];
+    let settings = Settings::parse("", "baldur.toml", env(&variables)).expect("valid");
+    let config = settings.spool.config().expect("usable").expect("asked for");
+    assert_eq!((config.dir, config.max_bytes, config.segment_bytes), (dir, 1 << 20, 1 << 16));
+    assert_eq!(config.max_record_bytes, 1 << 20, "no record may be longer than the spool");
+    let shown = settings.to_string();
+    let read = Settings::parse(&shown, "shown", []).expect("own form");
+    assert_eq!(read.spool.dir, settings.spool.dir);
+    let relative = Settings::parse("[spool]\ndir = 'spool'", "baldur.toml", []).expect("text");
+    let said = relative.spool.config().expect_err("refused").to_string();
+    assert!(said.contains("`spool.dir`") && said.contains("absolute"), "{said}");
+    assert_eq!(refused("[spool]\ndir = 5", &[]), "baldur.toml:2: `spool.dir` must be text");
+}
+
 #[test]
 fn a_file_that_is_missing_or_too_large_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -1,13 +1,10 @@
 //! `baldur capture`: keep failed operations, one from options or many from standard input.
 
-mod line;
 mod one;
 mod prepare;
 mod stream;
 
-use baldur::port::Captured;
 use clap::Args;
-use serde::Serialize;
 
 use crate::{args::Globals, exit::Failure, out::Output, session::Session};
 
@@ -33,28 +30,4 @@ pub(crate) async fn run(args: CaptureArgs, globals: &Globals, out: &Output) -> R
         None => stream::run(strict, &session, out).await,
     };
     session.close(result).await
-}
-
-/// What became of an operation, as programs read it.
-#[derive(Serialize)]
-struct Answer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<u64>,
-    id: String,
-    durability: &'static str,
-    occurrence: u64,
-    disposition: &'static str,
-}
-
-impl Answer {
-    fn of(line: Option<u64>, captured: &Captured) -> Self {
-        let Captured { id, durability, occurrence, disposition, live: _, evicted: _ } = captured;
-        Self {
-            line,
-            id: id.to_string(),
-            durability: durability.as_str(),
-            occurrence: *occurrence,
-            disposition: disposition.as_str(),
-        }
-    }
 }

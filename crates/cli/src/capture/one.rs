@@ -6,9 +6,9 @@ use baldur::{
     EntryId, NewFailedOp,
     port::{Disposition, Durability},
 };
+use baldur_http::forms::CaptureAnswer;
 use clap::Args;
 
-use super::Answer;
 use crate::{
     exit::{Code, Failure},
     out::Output,
@@ -173,7 +173,7 @@ fn read(option: &str, given: Option<String>) -> Result<Option<String>, Failure> 
 pub(super) async fn run(op: NewFailedOp, session: &Session, out: &Output) -> Result<(), Failure> {
     let captured = session.baldur.capture().capture(op, &session.who).await?;
     if out.is_json() {
-        return out.json(&Answer::of(None, &captured));
+        return out.json(&CaptureAnswer::of(None, &captured));
     }
     let did = match captured.disposition {
         Disposition::New => "captured",

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use baldur::{EvidenceRecord, FailedOp, Json, Timestamp, wire};
+use baldur::{EvidenceRecord, FailedOp, Json, Timestamp};
+use baldur_http::forms::record;
 use comfy_table::{Cell, Color};
 
 use super::IdsArgs;
@@ -31,12 +32,6 @@ pub(super) async fn run(args: IdsArgs, session: &Session, out: &Output) -> Resul
         }
     }
     if missing { Err(Failure::Silent(Code::NotFound)) } else { Ok(()) }
-}
-
-/// An entry with its evidence on one line: the stored forms, as export writes and import reads them.
-pub(crate) fn record(op: &FailedOp, trail: &[EvidenceRecord]) -> String {
-    let evidence: Vec<String> = trail.iter().map(wire::encode_evidence).collect();
-    format!("{{\"entry\":{},\"evidence\":[{}]}}", wire::encode_entry(op), evidence.join(","))
 }
 
 fn page(out: &Output, op: &FailedOp, trail: &[EvidenceRecord], now: Timestamp) -> String {

@@ -106,6 +106,7 @@ async fn replay(args: ReplayArgs, session: &Session, out: &Output) -> Result<(),
         },
         force: false,
         limit,
+        governor: None,
         rate: rate.map(|rate| RateLimit {
             ramp: ramp.map(|over| Ramp { from_per_second: rate * RAMP_STARTS_AT, over }),
             ..RateLimit::per_second(rate)

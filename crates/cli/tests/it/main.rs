@@ -4,6 +4,7 @@ mod capture;
 mod entries;
 mod misuse;
 mod replay;
+mod spool;
 mod store;
 
 use std::{

@@ -1,5 +1,6 @@
 //! A suite that can't fail proves nothing: each of these stores breaks one promise, and the suite must notice.
 
+mod coordinate;
 mod twin;
 
 use std::sync::Arc;
@@ -213,4 +214,55 @@ fn a_store_that_sweeps_in_the_wrong_order_is_noticed() {
 #[test]
 fn a_store_that_shows_an_outage_as_nothing_is_noticed() {
     noticed_by(Fault::ShowsAnOutageAsNothing, &["close::every_call_after_close_fails"]);
+}
+
+#[test]
+fn a_store_that_saves_over_newer_breakers_is_noticed() {
+    noticed_by(
+        Fault::SavesOverNewerBreakers,
+        &[
+            "breakers::a_save_that_expects_another_version_changes_nothing",
+            "breakers::of_concurrent_saves_that_expect_one_version_one_wins",
+        ],
+    );
+}
+
+#[test]
+fn a_store_that_forgets_when_orders_end_is_noticed() {
+    noticed_by(
+        Fault::ForgetsWhenOrdersEnd,
+        &[
+            "breakers::an_order_ends_by_itself",
+            "breakers::every_field_of_a_breaker_is_kept_to_the_letter",
+        ],
+    );
+}
+
+#[test]
+fn a_store_that_counts_every_save_as_a_trip_is_noticed() {
+    noticed_by(Fault::CountsEverySaveAsATrip, &["breakers::trips_count_how_often_it_opened"]);
+}
+
+#[test]
+fn a_store_that_lists_the_last_breaker_again_is_noticed() {
+    noticed_by(
+        Fault::ListsTheLastBreakerAgain,
+        &["breakers::breakers_are_listed_page_by_page_in_order_of_name"],
+    );
+}
+
+#[test]
+fn a_store_that_puts_all_in_one_bucket_is_noticed() {
+    noticed_by(Fault::PutsAllInOneBucket, &["pace::every_name_has_a_bucket_of_its_own"]);
+}
+
+#[test]
+fn a_store_that_grants_what_is_asked_for_is_noticed() {
+    noticed_by(
+        Fault::GrantsWhatIsAskedFor,
+        &[
+            "pace::sixty_four_takers_together_keep_the_pace",
+            "pace::buckets_are_those_of_the_policy",
+        ],
+    );
 }

@@ -39,6 +39,12 @@ pub(crate) enum Fault {
     SweepsWithoutBound,
     SweepsInOrderOfIds,
     ShowsAnOutageAsNothing,
+    SavesOverNewerBreakers,
+    ForgetsWhenOrdersEnd,
+    CountsEverySaveAsATrip,
+    ListsTheLastBreakerAgain,
+    PutsAllInOneBucket,
+    GrantsWhatIsAskedFor,
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +58,7 @@ impl Twin {
         self.inner.close().await;
     }
 
-    fn has(&self, fault: Fault) -> bool {
+    pub(crate) fn has(&self, fault: Fault) -> bool {
         self.fault == fault
     }
 
@@ -134,7 +140,7 @@ impl Twin {
 impl EntryReader for Twin {
     async fn find(&self, ids: Vec<EntryId>) -> Result<Vec<Option<FailedOp>>, ReadError> {
         let asked = ids.len();
-        match self.inner.find(ids).await {
+        match EntryReader::find(&self.inner, ids).await {
             Err(_) if self.has(Fault::ShowsAnOutageAsNothing) => Ok(vec![None; asked]),
             answer => answer,
         }
@@ -144,7 +150,7 @@ impl EntryReader for Twin {
         if self.has(Fault::ListsAWindow) {
             let window = ListQuery { limit: PageSize::default(), ..query.clone() };
             let window = ListQuery { filter: Filter::default(), ..window };
-            let mut page = self.inner.list(window).await?;
+            let mut page = EntryReader::list(&self.inner, window).await?;
             let mut kept = Vec::new();
             for item in page.items {
                 let matches =
@@ -157,7 +163,7 @@ impl EntryReader for Twin {
             page.next = None;
             return Ok(page);
         }
-        let mut page = self.inner.list(query.clone()).await?;
+        let mut page = EntryReader::list(&self.inner, query.clone()).await?;
         if self.has(Fault::OffersAnEmptyLastPage) && page.items.len() == query.limit.get() {
             let last = page.items.last().map(EntrySummary::position);
             page.next = last.map(|last| baldur_core::Cursor::at(query.order, last));

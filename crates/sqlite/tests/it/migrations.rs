@@ -27,11 +27,11 @@ async fn starters_at_the_same_time_make_one_schema() {
 async fn a_newer_schema_is_refused_with_a_clear_text() {
     let lab = Lab::new().await;
     lab.store.close().await;
-    run(&mut lab.raw().await, "INSERT INTO baldur_migrations VALUES (2, 'later', 'x')").await;
+    run(&mut lab.raw().await, "INSERT INTO baldur_migrations VALUES (3, 'later', 'x')").await;
     let error = open_at(&lab.path()).await.expect_err("it is newer");
     assert_eq!(error.kind(), BackendKind::Corrupt);
     let text = Chain(&error).to_string();
-    assert!(text.contains("schema version 2, this program knows up to 1"), "{text}");
+    assert!(text.contains("schema version 3, this program knows up to 2"), "{text}");
 }
 
 #[tokio::test]

@@ -1,0 +1,309 @@
+//! The one writer of the own lane: groups of records, each with one write and one sync.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use baldur_core::{BackendError, Timestamp, name::OrderKey, port::SpoolError};
+
+use crate::{
+    core::Core,
+    disk::{Append, Held},
+    error::classify,
+    frame::{FRAME_BYTES, HEADER_BYTES, header, put},
+    layout::{CURSOR, Cursor, LOCK, segment},
+    scan::Health,
+    state::{Place, Segment},
+};
+
+/// A record to append.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) key: Option<OrderKey>,
+    pub(crate) at: Timestamp,
+    pub(crate) text: String,
+}
+
+impl Record {
+    /// How many bytes it takes in a segment.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.text.len() as u64 + FRAME_BYTES
+    }
+}
+
+/// The segment at work.
+#[derive(Debug)]
+struct Current {
+    number: u64,
+    path: PathBuf,
+    file: Box<dyn Append>,
+    /// How far it was written and synced.
+    end: u64,
+    /// How many writes that were.
+    groups: u32,
+}
+
+/// A write that failed.
+struct Failed {
+    error: io::Error,
+    /// Whether the disk certainly holds nothing of it.
+    certain: bool,
+}
+
+impl Failed {
+    fn uncertain(error: io::Error) -> Self {
+        Self { error, certain: false }
+    }
+
+    fn certain(error: io::Error) -> Self {
+        Self { error, certain: true }
+    }
+}
+
+/// Appends to the own lane.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    core: Arc<Core>,
+    current: Option<Current>,
+    next_segment: u64,
+}
+
+const LANE_TRIES: usize = 8;
+
+impl Writer {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, current: None, next_segment: 1 }
+    }
+
+    /// Appends records that were announced by [`Core::expect`], and answers each when it is synced.
+    pub(crate) fn commit(&mut self, records: &[&Record]) -> Vec<Result<(), SpoolError>> {
+        let (mut answers, accepted) = self.admit(records);
+        if !accepted.is_empty() {
+            let outcome = self.write(&accepted);
+            self.finish(&accepted, outcome.is_ok());
+            if let Err(failed) = outcome {
+                let error = refused(failed);
+                tracing::warn!(
+                    records = accepted.len(),
+                    error = %baldur_core::Chain(&error),
+                    "spool.write_failed"
+                );
+                for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
+                    *answer = Err(SpoolError::Backend(error.clone()));
+                }
+            }
+        }
+        answers
+    }
+
+    /// Who finds room.
+    fn admit<'a>(
+        &mut self,
+        records: &[&'a Record],
+    ) -> (Vec<Result<(), SpoolError>>, Vec<&'a Record>) {
+        let max_bytes = self.core.config.max_bytes;
+        let mut state = self.core.state();
+        // The keeper may have taken the segment away, because nothing in it waited.
+        if self.current.as_ref().is_some_and(|current| state.open != Some(current.number)) {
+            self.current = None;
+        }
+        state.writing = true;
+        let bytes = state.bytes();
+        let mut used = bytes + HEADER_BYTES;
+        let mut accepted = Vec::with_capacity(records.len());
+        let mut answers = Vec::with_capacity(records.len());
+        for record in records {
+            if used + record.bytes() <= max_bytes {
+                used += record.bytes();
+                accepted.push(*record);
+                answers.push(Ok(()));
+            } else {
+                state.own.release(record.key.as_ref());
+                answers.push(Err(SpoolError::Full { bytes, max_bytes }));
+            }
+        }
+        let refused = records.len() - accepted.len();
+        state.settled(refused as u64);
+        if accepted.is_empty() {
+            state.writing = false;
+        }
+        (answers, accepted)
+    }
+
+    fn write(&mut self, records: &[&Record]) -> Result<(), Failed> {
+        let bytes: u64 = records.iter().map(|record| record.bytes()).sum();
+        let sealed = self.core.config.segment_bytes;
+        if self.current.as_ref().is_some_and(|current| current.end + bytes > sealed) {
+            self.current = None;
+        }
+        let mut text = Vec::with_capacity(usize::try_from(bytes + HEADER_BYTES).unwrap_or(0));
+        let (mut current, is_new) = if let Some(current) = self.current.take() {
+            (current, false)
+        } else {
+            text.extend_from_slice(&header());
+            (self.begin().map_err(Failed::certain)?, true)
+        };
+        let group = current.groups.wrapping_add(1);
+        for record in records {
+            put(&mut text, group, record.text.as_bytes());
+        }
+        if let Err(error) = current.file.write(&text) {
+            return Err(self.undo(current, is_new, error));
+        }
+        let synced = current
+            .file
+            .sync()
+            .and_then(|()| if is_new { self.sync_lane(&current.path) } else { Ok(()) });
+        if let Err(error) = synced {
+            self.abandon(current, is_new);
+            return Err(Failed::uncertain(error));
+        }
+        current.end += text.len() as u64;
+        current.groups = group;
+        self.keep(&current, records.len() as u64);
+        self.current = Some(current);
+        Ok(())
+    }
+
+    /// Tells what is in the segment now.
+    fn keep(&self, current: &Current, records: u64) {
+        let mut state = self.core.state();
+        state.open = Some(current.number);
+        let segments = &mut state.own.segments;
+        match segments.back_mut().filter(|segment| segment.number == current.number) {
+            Some(segment) => {
+                segment.end = current.end;
+                segment.length = current.end;
+                segment.records += records;
+            }
+            None => segments.push_back(Segment {
+                number: current.number,
+                start: HEADER_BYTES,
+                end: current.end,
+                length: current.end,
+                records,
+                health: Health::Good,
+            }),
+        }
+    }
+
+    /// Counts what was written, or lets go of it.
+    fn finish(&self, records: &[&Record], written: bool) {
+        let mut state = self.core.state();
+        state.writing = false;
+        if written {
+            state.own.records += records.len() as u64;
+            let first = records.first().map(|record| record.at);
+            state.own.oldest = state.own.oldest.or(first);
+        } else {
+            for record in records {
+                state.own.release(record.key.as_ref());
+            }
+        }
+        state.settled(records.len() as u64);
+    }
+
+    /// Takes a failed write back, as far as the disk lets us.
+    fn undo(&mut self, mut current: Current, is_new: bool, error: io::Error) -> Failed {
+        let undone = current.file.cut(current.end).and_then(|()| current.file.sync());
+        if undone.is_err() {
+            self.abandon(current, is_new);
+            return Failed::uncertain(error);
+        }
+        if is_new {
+            // It is empty. If it can't be removed it stays empty, and whoever adopts the lane removes it.
+            let _ = self.core.disk.remove_file(&current.path);
+        } else {
+            self.current = Some(current);
+        }
+        Failed::certain(error)
+    }
+
+    /// Gives a segment up that can't be trusted any more. What was acknowledged before stays readable.
+    fn abandon(&self, mut current: Current, is_new: bool) {
+        // Kernels forget which pages they failed to write, so a second sync proves nothing. Cutting only
+        // spares readers the rest of the failed write.
+        let _ = current.file.cut(current.end);
+        if is_new && self.core.disk.remove_file(&current.path).is_ok() {
+            return;
+        }
+        let length = self.core.disk.length(&current.path).unwrap_or(current.end);
+        let mut state = self.core.state();
+        state.open = None;
+        let segments = &mut state.own.segments;
+        match segments.back_mut().filter(|segment| segment.number == current.number) {
+            Some(segment) => segment.length = length,
+            None => segments.push_back(Segment {
+                number: current.number,
+                start: length.min(HEADER_BYTES),
+                end: length.min(HEADER_BYTES),
+                length,
+                records: 0,
+                health: Health::Good,
+            }),
+        }
+    }
+
+    fn sync_lane(&self, segment: &Path) -> io::Result<()> {
+        segment.parent().map_or(Ok(()), |lane| self.core.disk.sync_dir(lane))
+    }
+
+    fn begin(&mut self) -> io::Result<Current> {
+        let lane = self.lane()?;
+        let number = self.next_segment;
+        let path = segment(&lane, number);
+        let file = self.core.disk.create(&path)?;
+        self.next_segment += 1;
+        Ok(Current { number, path, file, end: 0, groups: 0 })
+    }
+
+    /// The own lane; made where it is missing.
+    pub(crate) fn lane(&mut self) -> io::Result<PathBuf> {
+        if let Some(place) = &self.core.state().own.place {
+            return Ok(place.dir.clone());
+        }
+        let Core { disk, root, .. } = &*self.core;
+        for attempt in 0..LANE_TRIES {
+            let name =
+                if attempt == 0 { self.core.instance.clone() } else { self.core.lane_name() };
+            let dir = root.join(&name);
+            let made = disk.make_dir(&dir).and_then(|()| disk.lock(&dir.join(LOCK)));
+            let lock: Option<Box<dyn Held>> = match made {
+                Ok(lock) => lock,
+                // Another took it for an orphan before we had the lock.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+                    ) && root_is_there(&self.core)? =>
+                {
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            if lock.is_none() {
+                continue;
+            }
+            // Made while there is room, so that removing works on a full disk.
+            let cursor = Cursor::default().to_bytes(&name);
+            disk.overwrite(&dir.join(CURSOR), &cursor)?;
+            disk.sync_dir(root)?;
+            let place = Place { name, dir: dir.clone(), lock };
+            self.core.state().own.place = Some(place);
+            return Ok(dir);
+        }
+        Err(io::Error::other("no directory of its own could be made"))
+    }
+}
+
+fn root_is_there(core: &Core) -> io::Result<bool> {
+    core.disk.length(&core.root).map(|_| true)
+}
+
+fn refused(failed: Failed) -> BackendError {
+    let Failed { error, certain } = failed;
+    let error = classify("append", error);
+    if certain { error.not_applied() } else { error }
+}
