@@ -144,7 +144,7 @@ impl Plant {
         if let Some(shelf) = &self.shelf {
             shelf.is_in(Trouble::None);
         }
-        let report = self.outbox.close(Duration::from_secs(60)).await;
+        let report = self.outbox.close(Duration::from_mins(1)).await;
         self.closed.push(report.clone());
         if let Some(drainer) = &self.drainer {
             assert!(drainer.drained(Duration::from_mins(10)).await, "the spool is drained");

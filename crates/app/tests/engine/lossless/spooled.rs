@@ -106,7 +106,6 @@ async fn a_key_that_waits_in_the_spool_is_followed_there_and_nowhere_else() {
     shelf.is_in(Trouble::Stuck);
     virtual_time(SECOND * 20).await;
     plant.wire.is_in(Fault::None);
-    plant.spooling.as_ref().expect("one").durable();
     let behind = plant.put(keyed("a"), CaptureMode::Sync).await;
     let (outcome, said) = behind.answer.expect_err("the spool takes nothing");
     assert!(said.contains("order key"), "{said}");
