@@ -1,5 +1,6 @@
 //! Capture that loses nothing: ledger, spooling, drainer and outbox under every fault.
 
+mod disk;
 mod drained;
 mod outage;
 mod plant;

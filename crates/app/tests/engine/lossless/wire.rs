@@ -14,6 +14,8 @@ use baldur_core::{
 };
 use baldur_memory::MemoryStore;
 
+use crate::world::virtual_time;
+
 /// What the store does next, until it is told otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -147,7 +149,7 @@ impl CaptureStore for Wire {
                 panic!("as told")
             }
             Fault::Slow(millis) => {
-                tokio::time::sleep(Duration::from_millis(millis.into())).await;
+                virtual_time(Duration::from_millis(millis.into())).await;
                 self.apply(captures).await
             }
             Fault::Owes => {
