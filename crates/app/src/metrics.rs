@@ -35,7 +35,7 @@ pub const CAPTURES: Metric = Metric {
     name: "baldur_capture_answers_total",
     kind: Kind::Counter,
     labels: &["domain", "answer"],
-    help: "Captures by what their callers were told: stored, merged, spooled, queued, rejected, unknown.",
+    help: "Captures by what their callers were told: stored, repeated, merged, spooled, queued, enlisted, rejected, unknown.",
 };
 
 /// Changes of breakers.
@@ -111,7 +111,7 @@ pub const CAPTURE_DROPPED: Metric = Metric {
 };
 
 /// Whether captures ask the store.
-pub const STORE_UP: Metric = Metric {
+pub const CAPTURE_STORE_UP: Metric = Metric {
     name: "baldur_capture_store_up",
     kind: Kind::Gauge,
     labels: &[],
@@ -214,6 +214,174 @@ pub const PROTECT_BULKHEAD_REFUSALS: Metric = Metric {
     help: "Protected calls that were not made because too many were under way.",
 };
 
+/// Claims that ran out and were ended by housekeeping.
+pub const CLAIMS_LAPSED: Metric = Metric {
+    name: "baldur_claims_lapsed_total",
+    kind: Kind::Counter,
+    labels: &["status"],
+    help: "Claims that ran out and were ended in the background, by where their entries stand now.",
+};
+
+/// Turns of housekeeping.
+pub const HOUSEKEEPING_TURNS: Metric = Metric {
+    name: "baldur_housekeeping_turns_total",
+    kind: Kind::Counter,
+    labels: &["answer"],
+    help: "Turns of the background housekeeping, by answer of the store: ok, failed, timeout.",
+};
+
+/// Whether recovery would replay what waits.
+pub const RECOVERY_ARMED: Metric = Metric {
+    name: "baldur_recovery_armed",
+    kind: Kind::Gauge,
+    labels: &["dependency", "domain"],
+    help: "1 where automatic recovery would replay the entries that wait, 0 where something is missing.",
+};
+
+/// Paces that could not be shared.
+pub const RECOVERY_PACE_FALLBACKS: Metric = Metric {
+    name: "baldur_recovery_pace_fallbacks_total",
+    kind: Kind::Counter,
+    labels: &["dependency"],
+    help: "Times that the store of shared paces failed, so that a sweep went on at a slower pace of its own.",
+};
+
+/// Probes.
+pub const RECOVERY_PROBES: Metric = Metric {
+    name: "baldur_recovery_probes_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "answer"],
+    help: "Probes of dependencies by answer: ok, failed, timeout.",
+};
+
+/// Replays of sweeps.
+pub const RECOVERY_REPLAYS: Metric = Metric {
+    name: "baldur_recovery_replays_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "outcome"],
+    help: "Replays by automatic recovery as they ended: succeeded, failed, deferred.",
+};
+
+/// Signals that a dependency is back.
+pub const RECOVERY_SIGNALS: Metric = Metric {
+    name: "baldur_recovery_signals_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "signal", "answer"],
+    help: "Signals that a dependency is back, and whether they were taken or why not: disarmed, under_way, no_room, not_running.",
+};
+
+/// Sweeps.
+pub const RECOVERY_SWEEPS: Metric = Metric {
+    name: "baldur_recovery_sweeps_total",
+    kind: Kind::Counter,
+    labels: &["dependency", "ended"],
+    help: "Passes over the entries of a dependency by how they ended: drained, failing, went_down, closed, store_failed, broken.",
+};
+
+/// Background tasks that panicked.
+pub const TASK_PANICS: Metric = Metric {
+    name: "baldur_task_panics_total",
+    kind: Kind::Counter,
+    labels: &["task"],
+    help: "Background tasks that panicked and were begun again: recovery, breakers, probe, housekeeping.",
+};
+
+/// Requests that were answered.
+pub const HTTP_REQUESTS: Metric = Metric {
+    name: "baldur_http_requests_total",
+    kind: Kind::Counter,
+    labels: &["route", "method", "status"],
+    help: "HTTP requests by route template, method and class of status: 2xx, 4xx, 5xx, other, gone (the caller left).",
+};
+
+/// How long requests took.
+pub const HTTP_SECONDS: Metric = Metric {
+    name: "baldur_http_request_seconds",
+    kind: Kind::Histogram,
+    labels: &["route", "method"],
+    help: "How long HTTP requests took, to the last byte of the answer.",
+};
+
+/// Requests that are under way.
+pub const HTTP_IN_FLIGHT: Metric = Metric {
+    name: "baldur_http_in_flight_requests",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "HTTP requests that are under way.",
+};
+
+/// Connections that were not taken.
+pub const HTTP_REFUSED_CONNECTIONS: Metric = Metric {
+    name: "baldur_http_refused_connections_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Connections that were refused because there were too many.",
+};
+
+/// Whether the store answers.
+pub const STORE_UP: Metric = Metric {
+    name: "baldur_store_up",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "1 when the store answered this scrape in time, else 0; then the other gauges of the store are absent.",
+};
+
+/// How many entries there are.
+pub const STORE_ENTRIES: Metric = Metric {
+    name: "baldur_store_entries",
+    kind: Kind::Gauge,
+    labels: &["status"],
+    help: "Entries in the store, by status.",
+};
+
+/// How many entries wait for something.
+pub const STORE_LIVE_ENTRIES: Metric = Metric {
+    name: "baldur_store_live_entries",
+    kind: Kind::Gauge,
+    labels: &["domain"],
+    help: "Live entries in the store by domain: the 100 largest, and (other) for the rest.",
+};
+
+/// Evidence that waits for the journal.
+pub const STORE_UNSEALED_RECORDS: Metric = Metric {
+    name: "baldur_store_unsealed_records",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Records of evidence that have no place in the journal yet.",
+};
+
+/// The highest alarm of a limit.
+pub const OVERFLOW_ALARM_PERCENT: Metric = Metric {
+    name: "baldur_overflow_alarm_percent",
+    kind: Kind::Gauge,
+    labels: &["domain"],
+    help: "The highest alarm that is raised for a limit of live entries: 70, 85, 95, or 0 for none. Domain `(all)` is the limit in all.",
+};
+
+/// Entries that made room.
+pub const OVERFLOW_EVICTIONS: Metric = Metric {
+    name: "baldur_overflow_evictions_total",
+    kind: Kind::Counter,
+    labels: &["domain"],
+    help: "Entries that an overflow policy removed to make room for others, by their domain.",
+};
+
+/// Live entries, as the last capture was told.
+pub const OVERFLOW_LIVE_ENTRIES: Metric = Metric {
+    name: "baldur_overflow_live_entries",
+    kind: Kind::Gauge,
+    labels: &["domain"],
+    help: "Live entries of domains with a limit, when one was last captured. Domain `(all)` is the limit in all.",
+};
+
+/// Captures without room.
+pub const OVERFLOW_REFUSALS: Metric = Metric {
+    name: "baldur_overflow_refusals_total",
+    kind: Kind::Counter,
+    labels: &["domain", "scope"],
+    help: "Captures that found no room for another live entry, by the limit that was reached: domain, all.",
+};
+
 /// All of them, in order of name.
 pub const ALL: &[Metric] = &[
     BREAKER_CHANGES,
@@ -226,18 +394,39 @@ pub const ALL: &[Metric] = &[
     CAPTURE_OFFERED,
     CAPTURE_REJECTED,
     CAPTURE_SETTLED,
-    STORE_UP,
+    CAPTURE_STORE_UP,
+    CLAIMS_LAPSED,
     DRAIN_FAILURES,
     DRAIN_RECORDS,
+    HOUSEKEEPING_TURNS,
+    HTTP_IN_FLIGHT,
+    HTTP_REFUSED_CONNECTIONS,
+    HTTP_SECONDS,
+    HTTP_REQUESTS,
     OUTBOX_ALARMS,
     OUTBOX_BYTES,
     OUTBOX_ENTRIES,
     OUTBOX_OLDEST,
+    OVERFLOW_ALARM_PERCENT,
+    OVERFLOW_EVICTIONS,
+    OVERFLOW_LIVE_ENTRIES,
+    OVERFLOW_REFUSALS,
     PROTECT_BULKHEAD_REFUSALS,
     PROTECT_SECONDS,
     PROTECT_CALLS,
     PROTECT_RETRIES_REFUSED,
     PROTECT_RETRIES,
+    RECOVERY_ARMED,
+    RECOVERY_PACE_FALLBACKS,
+    RECOVERY_PROBES,
+    RECOVERY_REPLAYS,
+    RECOVERY_SIGNALS,
+    RECOVERY_SWEEPS,
+    STORE_ENTRIES,
+    STORE_LIVE_ENTRIES,
+    STORE_UNSEALED_RECORDS,
+    STORE_UP,
+    TASK_PANICS,
     WORKER_RESTARTS,
 ];
 
@@ -264,11 +453,6 @@ pub(crate) fn settled(account: &'static str, n: u64) {
 
 pub(crate) fn rejected(reason: &'static str, n: u64) {
     ::metrics::counter!(CAPTURE_REJECTED.name, "reason" => reason).increment(n);
-}
-
-pub(crate) fn answered(domain: &Domain, answer: &'static str) {
-    let domain = domain.as_str().to_owned();
-    ::metrics::counter!(CAPTURES.name, "domain" => domain, "answer" => answer).increment(1);
 }
 
 pub(crate) fn dropped(domain: &Domain, reason: &'static str, n: u64) {

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use baldur_app::{
-    capture::{CaptureMode, CapturePolicy},
+    capture::{CaptureMode, CapturePolicy, DedupPolicy, OverflowPolicy},
     outbox::{OutboxPolicy, WhenOutboxFull},
     replay::{Ramp, RateLimit, ReplayPolicy},
     spooling::SpoolingPolicy,
@@ -13,12 +13,14 @@ use baldur_core::policy::{
     redact::{CardDetection, RedactionRules},
 };
 
+#[cfg(feature = "spool")]
+use crate::settings::SpoolSettings;
 use crate::settings::{
     BackoffSettings, CaptureSettings, CardSettings, JitterSettings, ModeSettings, OutboxSettings,
-    RedactionSettings, ReplaySettings, SettingsError, WhenFullSettings,
+    RedactionSettings, ReplaySettings, SettingsError, WhenOutboxFullSettings,
 };
 
-fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
+pub(crate) fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
     SettingsError::Unusable { key: key.to_owned(), problem: problem.to_string() }
 }
 
@@ -32,6 +34,8 @@ impl Default for CaptureSettings {
             max_retries,
             expires_in,
             redaction: _,
+            overflow: _,
+            dedup: _,
         } = CapturePolicy::default();
         Self {
             mode: ModeSettings::Sync,
@@ -50,7 +54,7 @@ impl Default for OutboxSettings {
     fn default() -> Self {
         let OutboxPolicy { max_entries, max_bytes, batch, linger, spool_wait, .. } =
             OutboxPolicy::default();
-        let when_full = WhenFullSettings::Spool;
+        let when_full = WhenOutboxFullSettings::Spool;
         Self { max_entries, max_bytes, when_full, wait: spool_wait, batch, linger }
     }
 }
@@ -58,11 +62,11 @@ impl Default for OutboxSettings {
 impl OutboxSettings {
     pub(crate) fn policy(&self) -> Result<OutboxPolicy, SettingsError> {
         let when_full = match self.when_full {
-            WhenFullSettings::Spool => WhenOutboxFull::Spool,
-            WhenFullSettings::Wait => WhenOutboxFull::Wait { timeout: self.wait },
-            WhenFullSettings::Reject => WhenOutboxFull::Reject,
-            WhenFullSettings::DropNewest => WhenOutboxFull::DropNewest,
-            WhenFullSettings::DropOldest => WhenOutboxFull::DropOldest,
+            WhenOutboxFullSettings::Spool => WhenOutboxFull::Spool,
+            WhenOutboxFullSettings::Wait => WhenOutboxFull::Wait { timeout: self.wait },
+            WhenOutboxFullSettings::Reject => WhenOutboxFull::Reject,
+            WhenOutboxFullSettings::DropNewest => WhenOutboxFull::DropNewest,
+            WhenOutboxFullSettings::DropOldest => WhenOutboxFull::DropOldest,
         };
         let policy = OutboxPolicy {
             max_entries: self.max_entries,
@@ -96,7 +100,12 @@ impl CaptureSettings {
         Ok(SpoolingPolicy { store_timeout: self.store_timeout, ..SpoolingPolicy::default() })
     }
 
-    pub(crate) fn policy(&self, redaction: RedactionRules) -> Result<CapturePolicy, SettingsError> {
+    pub(crate) fn policy(
+        &self,
+        redaction: RedactionRules,
+        overflow: OverflowPolicy,
+        dedup: DedupPolicy,
+    ) -> Result<CapturePolicy, SettingsError> {
         let Self {
             mode: _,
             store_timeout: _,
@@ -115,11 +124,36 @@ impl CaptureSettings {
             max_retries,
             expires_in,
             redaction,
+            overflow,
+            dedup,
         };
         match policy.validate() {
             Ok(()) => Ok(policy),
             Err(error) => Err(unusable(&format!("capture.{}", error.field()), &error)),
         }
+    }
+}
+
+#[cfg(feature = "spool")]
+impl SpoolSettings {
+    /// The spool that these settings ask for, if they do.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is no absolute path. The ranges are checked when the spool is opened.
+    pub fn config(&self) -> Result<Option<baldur_spool::SpoolConfig>, SettingsError> {
+        let Self { dir, max_bytes, segment_bytes } = self;
+        let Some(dir) = dir.as_ref().filter(|dir| !dir.as_os_str().is_empty()) else {
+            return Ok(None);
+        };
+        if !dir.is_absolute() {
+            return Err(unusable("spool.dir", &"must be an absolute path"));
+        }
+        let mut config = baldur_spool::SpoolConfig::new(dir);
+        config.max_bytes = *max_bytes;
+        config.segment_bytes = *segment_bytes;
+        config.max_record_bytes = config.max_record_bytes.min(*max_bytes);
+        Ok(Some(config))
     }
 }
 

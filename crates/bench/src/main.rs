@@ -9,11 +9,13 @@
 )]
 
 mod args;
+mod breaker;
 mod figures;
 mod floor;
 mod load;
 mod memory;
 mod ours;
+mod protect;
 mod raw;
 mod report;
 mod sqlite;
@@ -42,7 +44,9 @@ async fn main() -> ExitCode {
 
 async fn run(args: &Args) -> Result<Vec<Figure>, Failure> {
     let plan = args.plan();
-    let mut figures = memory::run(args, &plan).await?;
+    let mut figures = protect::run(args, &plan).await?;
+    figures.extend(breaker::run(args, &plan).await?);
+    figures.extend(memory::run(args, &plan).await?);
     figures.extend(sqlite::run(args, &plan).await?);
     Ok(figures)
 }

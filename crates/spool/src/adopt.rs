@@ -112,7 +112,9 @@ impl Keeper {
             let found = scan(disk, &path, removed(cursor, *number), last, &mut |capture| {
                 keys.extend(capture.op.order_key.clone());
             })?;
-            keys.iter().for_each(|key| lane.hold(Some(key)));
+            for key in &keys {
+                lane.hold(Some(key));
+            }
             lane.records += found.records;
             lane.oldest = lane.oldest.or(found.oldest);
             let mut length = found.length;

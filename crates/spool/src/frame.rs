@@ -118,7 +118,7 @@ pub(crate) struct Frame {
     pub(crate) start: u64,
     /// Where it ends.
     pub(crate) end: u64,
-    /// The write that it came with; the same for all frames of one write, another for those of the next.
+    /// The write that it came with: the first one of a segment, the second, and so on.
     pub(crate) group: u32,
     /// The record.
     pub(crate) record: Vec<u8>,

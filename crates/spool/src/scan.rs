@@ -134,14 +134,18 @@ pub(crate) fn decode(record: &[u8]) -> Option<(Capture, Timestamp)> {
     wire::decode_spooled(std::str::from_utf8(record).ok()?).ok()
 }
 
-/// Tells a torn end from damage. A lane has at most one write that was not synced, its last, and all frames of a write name the same
-/// group. So bad bytes are torn ones if nothing good follows, or only frames of one group, in the last segment.
+/// Tells a torn end from damage.
+///
+/// A lane has at most one write that was not synced, its last. All frames of a write name the same group, and groups of a segment count from
+/// one. So bad bytes are torn ones if they are in the last segment, and nothing good follows them but frames of the group that
+/// came next, or was begun, where they stand.
 #[derive(Debug, Default)]
 struct Tear {
     bad: bool,
     undecodable: bool,
-    later_group: Option<u32>,
+    group_before: u32,
     more_groups: bool,
+    group_after: Option<u32>,
 }
 
 impl Tear {
@@ -151,14 +155,19 @@ impl Tear {
 
     fn good(&mut self, group: u32) {
         if self.bad {
-            self.more_groups |= *self.later_group.get_or_insert(group) != group;
+            self.more_groups |= *self.group_after.get_or_insert(group) != group;
+        } else {
+            self.group_before = group;
         }
     }
 
     fn health(&self, last: bool) -> Health {
+        let next = self.group_before.wrapping_add(1);
+        let of_one_write = !self.more_groups
+            && self.group_after.is_none_or(|group| group == self.group_before || group == next);
         match (self.bad, self.undecodable) {
             (false, false) => Health::Good,
-            (true, false) if last && !self.more_groups => Health::Torn,
+            (true, false) if last && of_one_write => Health::Torn,
             _ => Health::Damaged,
         }
     }

@@ -122,7 +122,7 @@ impl Lane {
             return true;
         }
         let count = through - self.base + 1;
-        if self.window.len() as u64 <= count - 1 {
+        if (self.window.len() as u64) < count {
             return false;
         }
         for _ in 0..count {

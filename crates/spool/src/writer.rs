@@ -41,6 +41,8 @@ struct Current {
     file: Box<dyn Append>,
     /// How far it was written and synced.
     end: u64,
+    /// How many writes that were.
+    groups: u32,
 }
 
 /// A write that failed.
@@ -66,14 +68,13 @@ pub(crate) struct Writer {
     core: Arc<Core>,
     current: Option<Current>,
     next_segment: u64,
-    group: u32,
 }
 
 const LANE_TRIES: usize = 8;
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, current: None, next_segment: 1, group: 0 }
+        Self { core, current: None, next_segment: 1 }
     }
 
     /// Appends records that were announced by [`Core::expect`], and answers each when it is synced.
@@ -132,23 +133,21 @@ impl Writer {
     }
 
     fn write(&mut self, records: &[&Record]) -> Result<(), Failed> {
-        // Each write is a group of its own, a failed one as well.
-        self.group = self.group.wrapping_add(1);
         let bytes: u64 = records.iter().map(|record| record.bytes()).sum();
         let sealed = self.core.config.segment_bytes;
         if self.current.as_ref().is_some_and(|current| current.end + bytes > sealed) {
             self.current = None;
         }
         let mut text = Vec::with_capacity(usize::try_from(bytes + HEADER_BYTES).unwrap_or(0));
-        let (mut current, is_new) = match self.current.take() {
-            Some(current) => (current, false),
-            None => {
-                text.extend_from_slice(&header());
-                (self.begin().map_err(Failed::certain)?, true)
-            }
+        let (mut current, is_new) = if let Some(current) = self.current.take() {
+            (current, false)
+        } else {
+            text.extend_from_slice(&header());
+            (self.begin().map_err(Failed::certain)?, true)
         };
+        let group = current.groups.wrapping_add(1);
         for record in records {
-            put(&mut text, self.group, record.text.as_bytes());
+            put(&mut text, group, record.text.as_bytes());
         }
         if let Err(error) = current.file.write(&text) {
             return Err(self.undo(current, is_new, error));
@@ -162,6 +161,7 @@ impl Writer {
             return Err(Failed::uncertain(error));
         }
         current.end += text.len() as u64;
+        current.groups = group;
         self.keep(&current, records.len() as u64);
         self.current = Some(current);
         Ok(())
@@ -198,7 +198,9 @@ impl Writer {
             let first = records.first().map(|record| record.at);
             state.own.oldest = state.own.oldest.or(first);
         } else {
-            records.iter().for_each(|record| state.own.release(record.key.as_ref()));
+            for record in records {
+                state.own.release(record.key.as_ref());
+            }
         }
         state.settled(records.len() as u64);
     }
@@ -254,7 +256,7 @@ impl Writer {
         let path = segment(&lane, number);
         let file = self.core.disk.create(&path)?;
         self.next_segment += 1;
-        Ok(Current { number, path, file, end: 0 })
+        Ok(Current { number, path, file, end: 0, groups: 0 })
     }
 
     /// The own lane; made where it is missing.

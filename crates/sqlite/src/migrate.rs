@@ -29,7 +29,7 @@ const MIGRATIONS: [Migration; 3] = [
 ];
 
 /// The version of the schema that this program works with.
-pub(crate) const NEWEST: i64 = 2;
+pub(crate) const NEWEST: i64 = 3;
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS baldur_migrations (
     version INTEGER PRIMARY KEY,

@@ -1,7 +1,7 @@
 //! The breaker of one dependency, shared by the calls of a process.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,7 +9,10 @@ use std::{
 use baldur_core::{
     Clock,
     name::ServiceName,
-    policy::{Admission, Breaker, BreakerPolicy, BreakerState, CallOutcome, ForcedState, Ticket},
+    policy::{
+        Admission, Breaker, BreakerChange, BreakerPolicy, BreakerState, CallOutcome, ForcedState,
+        Ticket,
+    },
     port::ForcedBreaker,
 };
 use tokio::sync::{Notify, broadcast};
@@ -43,7 +46,7 @@ struct Inner {
 }
 
 /// What the lock protects.
-struct Core {
+pub(super) struct Core {
     breaker: Breaker,
     /// What was told last: what callers meet, and by which order.
     told: (BreakerState, Option<ForcedState>),
@@ -51,18 +54,36 @@ struct Core {
     pending: Pending,
 }
 
-/// What other processes have yet to hear of a breaker.
-#[derive(Debug, Default)]
+impl Core {
+    pub(super) fn parts(&self) -> (&Breaker, &Pending) {
+        (&self.breaker, &self.pending)
+    }
+}
+
+/// What other processes have yet to hear of a breaker. Kept whether or not there are any: it is a few numbers.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
-    /// The breaker changed by itself.
-    pub(super) state: bool,
-    /// Somebody gave or lifted an order: who.
-    pub(super) order: Option<Who>,
+    /// Changes by the breaker itself that others don't know.
+    pub(super) changes: u64,
+    /// Orders that others don't know.
+    pub(super) orders: u64,
+    /// Who gave or lifted the last of them.
+    pub(super) who: Option<Who>,
 }
 
 impl Pending {
     pub(super) fn is_any(&self) -> bool {
-        self.state || self.order.is_some()
+        self.changes > 0 || self.orders > 0
+    }
+
+    /// Forgets what others were told, but not what came in the meantime.
+    fn told(&mut self, told: &Self) {
+        self.changes = self.changes.saturating_sub(told.changes);
+        self.orders = self.orders.saturating_sub(told.orders);
+    }
+
+    fn count(&mut self, change: Option<BreakerChange>) {
+        self.changes += u64::from(change.is_some());
     }
 }
 
@@ -130,7 +151,7 @@ impl ManagedBreaker {
         let now = self.inner.voice.clock.mono();
         let (admission, forced) = self.step(now, Source::Here, |breaker, pending| {
             let admitted = breaker.admit(now);
-            pending.state |= admitted.change.is_some();
+            pending.count(admitted.change);
             (admitted.admission, breaker.order(now).is_some())
         });
         match admission {
@@ -151,7 +172,7 @@ impl ManagedBreaker {
         let now = self.inner.voice.clock.mono();
         let elapsed = now.saturating_sub(started);
         self.step(now, Source::Here, |breaker, pending| {
-            pending.state |= breaker.record(ticket, outcome, elapsed, now).is_some();
+            pending.count(breaker.record(ticket, outcome, elapsed, now));
         });
     }
 
@@ -160,9 +181,9 @@ impl ManagedBreaker {
         let now = self.inner.voice.clock.mono();
         self.step(now, Source::Here, |breaker, pending| {
             obey(breaker, order, now);
-            pending.order = Some(who.clone());
+            pending.orders += 1;
+            pending.who = Some(who.clone());
         });
-        self.inner.voice.changed.notify_one();
         let to = order.map_or("auto", |order| order.state.as_str());
         let lasts = order.and_then(|order| order.lasts);
         let reason = who.reason.as_ref().map(AsRef::<str>::as_ref);
@@ -171,7 +192,7 @@ impl ManagedBreaker {
 
     /// Takes one step under the lock, and tells what callers will notice of it.
     ///
-    /// Events are sent under the lock, which doesn't wait for anybody, so that their order is that of the changes.
+    /// Events are sent under the lock, which waits for nobody, so that their order is that of the changes.
     pub(super) fn step<T>(
         &self,
         now: Duration,
@@ -180,20 +201,18 @@ impl ManagedBreaker {
     ) -> T {
         let Inner { name, voice, .. } = &*self.inner;
         let mut core = self.lock();
-        let was_pending = core.pending.is_any();
-        let Core { breaker, pending, .. } = &mut *core;
+        let Core { breaker, pending, told } = &mut *core;
+        let known = (pending.changes, pending.orders);
         let answer = step(breaker, pending);
-        let is_news = pending.is_any() && !was_pending;
+        let is_news = source == Source::Here && (pending.changes, pending.orders) != known;
+        if is_news {
+            voice.changed.notify_one();
+        }
         let meets = (breaker.effective(now), breaker.order(now).map(|order| order.state));
-        let (from, _) = core.told;
-        if core.told == meets {
-            drop(core);
-            if is_news {
-                voice.changed.notify_one();
-            }
+        if *told == meets {
             return answer;
         }
-        core.told = meets;
+        let (from, _) = mem::replace(told, meets);
         let (to, order) = meets;
         let event = BreakerEvent {
             dependency: name.clone(),
@@ -205,13 +224,19 @@ impl ManagedBreaker {
         };
         // That nobody listens is no failure.
         let _ = voice.events.send(event.clone());
+        // Under the lock as well: the last one set is the one that holds.
+        show(&event);
         drop(core);
-        voice.changed.notify_one();
         tell(&event);
         answer
     }
 
-    fn lock(&self) -> MutexGuard<'_, Core> {
+    /// Others know this now.
+    pub(super) fn told_others(&self, told: &Pending) {
+        self.lock().pending.told(told);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         // The breaker is plain data and whole after each step, so a panic elsewhere doesn't spoil it.
         self.inner.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -225,13 +250,17 @@ fn tell(event: &BreakerEvent) {
     if from != to {
         metrics::counter!(BREAKER_CHANGES.name, &labels).increment(1);
     }
-    let [dependency, _] = labels;
+}
+
+/// Sets the gauge.
+fn show(event: &BreakerEvent) {
+    let labels = [("dependency", event.dependency.as_str().to_owned())];
     let level = match event.to {
         BreakerState::Closed => 0.0,
         BreakerState::HalfOpen => 1.0,
         BreakerState::Open => 2.0,
     };
-    metrics::gauge!(BREAKER_STATE.name, &[dependency]).set(level);
+    metrics::gauge!(BREAKER_STATE.name, &labels).set(level);
 }
 
 /// The order in force, with what is left of its time.

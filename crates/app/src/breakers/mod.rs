@@ -5,14 +5,33 @@
 //!
 //! What decides is [`Breaker`](baldur_core::policy::Breaker), a pure state machine; this module gives it a clock, a lock
 //! that is held for the few steps of one decision and never across an await, and a voice.
+//!
+//! # Sharing
+//!
+//! [`Breakers::share`] has one task tell other processes what happened here, and ask what happened there. What is newer
+//! in the store holds; where two changes meet, before either process knew of the other:
+//!
+//! 1. A breaker that opened opens all. Of two, the one that opened more often in a row tells the others.
+//! 2. Else one that closed after its probes closes all.
+//! 3. A half-open one changes no others but those that are closed.
+//!
+//! A person's order overrides all of this in every process until it ends, and of two orders the later one saved holds.
+//! An open time that comes from elsewhere is made longer by up to a fifth, at random, and holds if it is longer than the
+//! breaker's own, so that processes don't all probe at once. Each process may then probe with the `max_probes` of its
+//! policy. An open or half-open state that nobody changed for the longest open time of the policy is history.
+//!
+//! Calls never wait for any of this. What one process notices holds in another after at most the interval and two store
+//! timeouts; without the store each process goes on by itself.
 
 mod event;
 mod managed;
+mod merge;
+mod share;
 
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
 use baldur_core::{
@@ -24,6 +43,7 @@ use tokio::sync::{Notify, broadcast};
 
 pub use event::{BreakerEvent, BreakerStatus};
 pub use managed::{ManagedBreaker, Permit, Rejection};
+pub use share::{ShareError, SyncPolicy};
 
 use crate::{Env, Who};
 
@@ -39,7 +59,9 @@ pub struct Breakers {
 }
 
 struct Inner {
+    env: Env,
     voice: managed::Voice,
+    is_shared: AtomicBool,
     breakers: Mutex<BTreeMap<ServiceName, ManagedBreaker>>,
 }
 
@@ -56,7 +78,13 @@ impl Breakers {
             events: broadcast::channel(EVENTS).0,
             changed: Arc::new(Notify::new()),
         };
-        Self { inner: Arc::new(Inner { voice, breakers: Mutex::default() }) }
+        let inner = Inner {
+            env: env.clone(),
+            voice,
+            is_shared: AtomicBool::new(false),
+            breakers: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The breaker of this dependency; a closed one with this policy if there is none yet.

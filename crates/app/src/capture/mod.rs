@@ -8,12 +8,15 @@ mod keys;
 mod mode;
 mod names;
 mod notes;
+mod overflow;
 mod payload;
 mod policy;
 mod prepare;
 mod refusal;
 pub(crate) mod scrub;
 mod stamp;
+mod tally;
+mod watch;
 
 use std::sync::Arc;
 
@@ -26,14 +29,14 @@ use baldur_core::{
 
 pub use mode::{CaptureMode, CaptureRoutes};
 pub use notes::NOTES_KEY;
+pub use overflow::{DedupPolicy, DomainLimit, DomainOverflow, OverflowPolicy};
 pub use policy::{CapturePolicy, CapturePolicyError, Oversize};
 pub use refusal::{CaptureFailure, Refusal};
 use stamp::Stamps;
+use tally::Tally;
+pub use watch::{ALARM_HYSTERESIS, ALARM_PERCENTS, OverflowWatch};
 
-use crate::{
-    env::{Env, Who},
-    metrics,
-};
+use crate::env::{Env, Who};
 
 /// Captures failed operations. Cheap to clone.
 ///
@@ -212,13 +215,14 @@ impl CaptureService {
                         id = %capture.op.id,
                         domain = %capture.op.domain,
                         reason = reason.as_str(),
-                        "operation can't be replayed as captured"
+                        "capture.not_replayable"
                     );
                 }
                 Ok(capture)
             }
             Err(refusal) => {
-                tracing::debug!(code = refusal.code(), "capture refused");
+                tracing::debug!(code = refusal.code(), "capture.refused");
+                tally::refused();
                 Err(refusal.into())
             }
         }
@@ -252,9 +256,11 @@ impl CaptureService {
         let mut answers = self.inner.routes.keep(captures, mode).await;
         // A store that owes an answer must not make a caller believe in another's.
         answers.resize_with(domains.len(), || Err(unanswered_by_store()));
+        let mut tally = Tally::default();
         for (domain, answer) in domains.iter().zip(&answers) {
-            metrics::answered(domain, mode::told(answer));
+            tally.add(domain, answer);
         }
+        tally.tell();
         answers.into_iter().map(|answer| answer.inspect(log_kept).map_err(logged)).collect()
     }
 }
@@ -278,11 +284,11 @@ fn log_kept(captured: &Captured) {
         durability = captured.durability.as_str(),
         disposition = captured.disposition.as_str(),
         occurrence = captured.occurrence,
-        "operation captured"
+        "capture.kept"
     );
 }
 
 fn logged(error: CaptureError) -> CaptureFailure {
-    tracing::warn!(error = %Chain(&error), "operation not captured");
+    tracing::warn!(error = %Chain(&error), "capture.failed");
     CaptureFailure::Store(error)
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use baldur_core::{
-    Outcome,
     command::Capture,
-    port::{CaptureError, CaptureStore, Captured, Disposition, Durability},
+    port::{CaptureError, CaptureStore, Captured},
 };
 
 use crate::outbox::Outbox;
@@ -72,20 +71,5 @@ impl CaptureRoutes {
                 self.store.capture_batch(captures).await
             }
         }
-    }
-}
-
-/// What the caller was told, as the catalogue of metrics names it.
-pub(super) fn told(answer: &Result<Captured, CaptureError>) -> &'static str {
-    match answer {
-        Ok(Captured { disposition: Disposition::Merged, .. }) => "merged",
-        Ok(captured) => match captured.durability {
-            Durability::Stored { .. } => "stored",
-            Durability::Spooled => "spooled",
-            Durability::Queued => "queued",
-            Durability::Enlisted => "enlisted",
-        },
-        Err(error) if error.outcome() == Outcome::NotApplied => "rejected",
-        Err(_) => "unknown",
     }
 }

@@ -25,11 +25,14 @@ pub(crate) fn text(raw: &str, max_bytes: usize, rules: &RedactionRules) -> Strin
 
 /// One line of text that follows the rules of short names, without secrets; empty when nothing is left.
 ///
-/// Control characters become `_`, blanks at the ends are cut.
+/// Control characters become `_`, blanks at the ends are cut. That is done before redaction too, since what a control
+/// character separates may be one key without it; but first the text is redacted as it came, with its lines.
 pub(crate) fn line(raw: &str, max_bytes: usize, rules: &RedactionRules) -> String {
     let redacted = redact_text(raw, rules);
-    let bounded = bound_text(redacted.trim(), max_bytes);
-    bounded.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
+    let printable: String =
+        redacted.trim().chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+    let redacted = if printable == redacted { redacted } else { redact_text(&printable, rules) };
+    bound_text(&redacted, max_bytes).into_owned()
 }
 
 /// Whether redaction would change this text.

@@ -72,7 +72,28 @@ impl Shared {
         capture
     }
 
+    /// Has the store keep captures. Where nothing may make room for one, it is kept beyond the limit: whoever captured has its
+    /// acknowledgement.
     async fn keep(&self, captures: Vec<Capture>) -> Vec<Answer> {
+        if captures.iter().all(|capture| capture.limits.is_none()) {
+            return self.ask(captures).await;
+        }
+        let mut answers = self.ask(captures.clone()).await;
+        let is_full = |answer: &Answer| matches!(answer, Err(CaptureError::LimitReached { .. }));
+        let refused: Vec<usize> =
+            (0..).zip(&answers).filter(|(_, it)| is_full(it)).map(|(at, _)| at).collect();
+        if !refused.is_empty() {
+            let unlimited =
+                refused.iter().map(|at| Capture { limits: None, ..captures[*at].clone() });
+            let again = self.ask(unlimited.collect()).await;
+            for (at, answer) in refused.into_iter().zip(again) {
+                answers[at] = answer;
+            }
+        }
+        answers
+    }
+
+    async fn ask(&self, captures: Vec<Capture>) -> Vec<Answer> {
         let call = AssertUnwindSafe(self.parts.store.capture_batch(captures)).catch_unwind();
         match timeout(self.policy.timeout, call).await {
             Ok(Ok(answers)) => answers,

@@ -20,7 +20,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(super) fn new(pause: Duration) -> Self {
-        metrics::gauge(metrics::STORE_UP, 1);
+        metrics::gauge(metrics::CAPTURE_STORE_UP, 1);
         Self { up: watch::Sender::new(true), pause, next_trial: Mutex::new(Instant::now()) }
     }
 
@@ -46,7 +46,7 @@ impl Gate {
     /// The store answered.
     pub(crate) fn up(&self) {
         if self.set(true) {
-            metrics::gauge(metrics::STORE_UP, 1);
+            metrics::gauge(metrics::CAPTURE_STORE_UP, 1);
             tracing::info!("spooling.store_came_back");
         }
     }
@@ -56,7 +56,7 @@ impl Gate {
         let next = Instant::now() + self.pause;
         *self.next_trial.lock().unwrap_or_else(PoisonError::into_inner) = next;
         if self.set(false) {
-            metrics::gauge(metrics::STORE_UP, 0);
+            metrics::gauge(metrics::CAPTURE_STORE_UP, 0);
             tracing::warn!("spooling.store_went_down");
         }
     }

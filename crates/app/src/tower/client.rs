@@ -183,7 +183,7 @@ pub enum HttpFailure<R, E> {
 /// Why a request gave no good answer.
 pub enum ClientError<R, E> {
     /// What became of the call.
-    Call(Protected<HttpFailure<R, E>>),
+    Call(Box<Protected<HttpFailure<R, E>>>),
     /// The request's own body could not be read to its end, so nothing was sent.
     Body,
     /// The request's own body is longer than the policy allows, so nothing was sent.
@@ -297,7 +297,8 @@ impl<C> Shared<C> {
         R: Send,
     {
         let given = given_key(&parts.headers);
-        let given = given.map_err(|error| ClientError::Call(Protected::InvalidKey(error)))?;
+        let given =
+            given.map_err(|error| ClientError::Call(Box::new(Protected::InvalidKey(error))))?;
         let mut operation = self.guard.operation(|| self.described(parts, body));
         if let Some(key) = given {
             operation = operation.idempotency_key(key);
@@ -322,7 +323,7 @@ impl<C> Shared<C> {
             Ok(Guarded { value, .. }) => Ok(value),
             // Not to be kept, so it is an answer like any other.
             Err(Protected::Returned(HttpFailure::Status(response))) => Ok(response),
-            Err(protected) => Err(ClientError::Call(protected)),
+            Err(protected) => Err(ClientError::Call(Box::new(protected))),
         }
     }
 

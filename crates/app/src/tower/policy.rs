@@ -80,7 +80,7 @@ impl ServerPolicy {
     /// As the part of a guard that keeps things sees it.
     pub(super) fn keeping(&self) -> ProtectPolicy {
         let Self { on_drop, capture_timeout, .. } = *self;
-        ProtectPolicy { on_drop, capture_timeout, ..ProtectPolicy::default() }
+        ProtectPolicy { capture_timeout, on_drop, ..ProtectPolicy::default() }
     }
 }
 

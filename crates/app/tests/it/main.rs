@@ -6,3 +6,5 @@ mod capture_keep;
 mod capture_properties;
 mod capture_setup;
 mod entries;
+mod overflow;
+mod seen;

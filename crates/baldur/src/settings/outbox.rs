@@ -22,7 +22,7 @@ pub enum ModeSettings {
 /// What a full outbox does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum WhenFullSettings {
+pub enum WhenOutboxFullSettings {
     /// Has captures spooled, past the outbox; without a spool it has the store keep them.
     #[default]
     Spool,
@@ -46,7 +46,7 @@ pub struct OutboxSettings {
     /// How many bytes they have at most, 64 KiB to 16 GiB.
     pub max_bytes: u64,
     /// What to do when one of both is reached.
-    pub when_full: WhenFullSettings,
+    pub when_full: WhenOutboxFullSettings,
     /// With `when_full = "wait"`: how long, up to 5 min.
     #[serde(with = "form::duration")]
     pub wait: Duration,

@@ -39,6 +39,11 @@ fn id_of(slot: u8) -> EntryId {
     EntryId::from_bytes(bytes)
 }
 
+/// Every id that a history can use.
+pub(super) fn ids() -> impl Iterator<Item = EntryId> {
+    (0..SLOTS).map(id_of)
+}
+
 /// What a random capture looks like.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {

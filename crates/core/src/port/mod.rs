@@ -16,6 +16,7 @@ mod claim_store;
 mod entry_reader;
 mod evidence_log;
 mod pace_store;
+mod probe;
 mod replay_handler;
 mod spool;
 mod store_admin;
@@ -32,6 +33,7 @@ pub use claim_store::{ClaimBatchOutcome, ClaimError, ClaimStore, Lapsed, Settled
 pub use entry_reader::{EntryReader, ReadError};
 pub use evidence_log::{EvidenceBacklog, EvidenceError, EvidenceLog};
 pub use pace_store::{PaceError, PaceStore, TakePermits};
+pub use probe::{Probe, ProbeFailure};
 pub use replay_handler::{Gate, ReplayContext, ReplayHandler, ReplayOutcome};
 pub use spool::{Spool, SpoolError, SpoolPosition, SpoolStatus, Spooled};
 pub use store_admin::{AdminError, CheckDepth, CheckReport, ExportedEntry, Imported, StoreAdmin};
@@ -48,6 +50,8 @@ pub use entry_reader::MockEntryReader;
 pub use evidence_log::MockEvidenceLog;
 #[cfg(feature = "test-util")]
 pub use pace_store::MockPaceStore;
+#[cfg(feature = "test-util")]
+pub use probe::MockProbe;
 #[cfg(feature = "test-util")]
 pub use replay_handler::MockReplayHandler;
 #[cfg(feature = "test-util")]

@@ -19,7 +19,9 @@ impl CircuitBreakerStore for Twin {
         names: Vec<ServiceName>,
     ) -> Result<Vec<Option<SharedBreaker>>, BreakerStoreError> {
         let mut loaded = self.inner.load(names).await?;
-        loaded.iter_mut().flatten().for_each(|breaker| self.miscount(breaker));
+        for breaker in loaded.iter_mut().flatten() {
+            self.miscount(breaker);
+        }
         Ok(loaded)
     }
 
@@ -54,7 +56,9 @@ impl CircuitBreakerStore for Twin {
             listed.splice(0..0, again.into_iter().flatten());
             listed.truncate(limit);
         }
-        listed.iter_mut().for_each(|breaker| self.miscount(breaker));
+        for breaker in &mut listed {
+            self.miscount(breaker);
+        }
         Ok(listed)
     }
 }

@@ -1,6 +1,8 @@
 //! A suite that can't fail proves nothing: each of these stores breaks one promise, and the suite must notice.
 
 mod coordinate;
+mod overflow;
+mod overflow_noticed;
 mod twin;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ fn suite_for(fault: Fault) -> Harness {
     Harness::new("a broken twin", move || async move {
         let clock = Arc::new(ManualClock::default());
         let (inner, namespace) = memory(&clock);
-        let twin = Twin { inner, fault };
+        let twin = Twin { inner, fault, remembered: overflow::Remembered::default() };
         StoreUnderTest::new(twin, namespace, clock, |twin| async move { twin.close().await })
     })
     .model(|| async {
@@ -36,7 +38,7 @@ fn suite_for(fault: Fault) -> Harness {
 
 /// Asserts that each of these cases exists and fails for a store with this fault.
 #[track_caller]
-fn noticed_by(fault: Fault, cases: &[&str]) {
+pub(crate) fn noticed_by(fault: Fault, cases: &[&str]) {
     let verdicts = suite_for(fault).verdicts(cases);
     for case in cases {
         let verdict = verdicts.iter().find(|verdict| verdict.case == *case);
@@ -45,7 +47,7 @@ fn noticed_by(fault: Fault, cases: &[&str]) {
     }
 }
 
-const MODEL: &str = "model::random_histories_are_answered_as_by_the_model";
+pub(crate) const MODEL: &str = "model::random_histories_are_answered_as_by_the_model";
 
 #[test]
 fn the_decorator_itself_breaks_nothing() {

@@ -33,7 +33,8 @@ pub(crate) fn prepare(dir: &Path) -> Result<PathBuf, Unfit> {
                 sync_dir(parent)?;
             }
         }
-        found => drop(found?),
+        Err(error) => return Err(error.into()),
+        Ok(_) => {}
     }
     check(dir)?;
     Ok(dir.canonicalize()?)

@@ -324,13 +324,11 @@ impl Disk for SimDisk {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Held>>> {
         let mut world = self.at_work()?;
         world.parent_is_there(path)?;
-        let file = match world.file(path) {
-            Ok(file) => file,
-            Err(_) => {
-                world.writable()?;
-                world.new_file(path)
-            }
-        };
+        if !world.names.contains_key(path) {
+            world.writable()?;
+            world.new_file(path);
+        }
+        let file = world.file(path)?;
         let taken = world.locks.insert(file);
         let life = world.life;
         Ok(taken.then(|| Box::new(SimLock { disk: self.clone(), file, life }) as Box<dyn Held>))
@@ -445,7 +443,6 @@ struct SimFile {
 impl SimFile {
     fn at_work(&self) -> io::Result<MutexGuard<'_, World>> {
         let mut world = self.disk.world();
-        // With the power lost in a write, any part of it may be there.
         if world.life != self.life {
             return Err(io::Error::other("the process is gone"));
         }

@@ -107,8 +107,9 @@ pub(super) struct Process {
     pub(super) keeper: Keeper,
 }
 
+/// Five captures or so go into a segment.
 pub(super) fn config() -> SpoolConfig {
-    SpoolConfig { segment_bytes: 4 << 10, ..SpoolConfig::new(ROOT) }
+    SpoolConfig { segment_bytes: 8 << 10, ..SpoolConfig::new(ROOT) }
 }
 
 impl Process {

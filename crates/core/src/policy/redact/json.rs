@@ -1,10 +1,15 @@
 //! The rewriter of JSON text (RFC 8259): one pass that copies everything but secrets.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
+use super::detector::Detector;
+use super::edits::Edits;
+use super::frames::{Container, Frame, Names};
+use super::named::{self, Role};
 use super::rules::RedactionRules;
 use super::text::{self, Rewritten};
-use super::{REDACTED, RedactError, cards};
+use super::{REDACTED, RedactError, cards, commands};
 use crate::policy::bound::push_escaped;
 
 /// JSON inside a string inside a string … is followed this many times; honest documents stay
@@ -49,7 +54,7 @@ fn redact_json_or_text(
     rules: &RedactionRules,
     depth: Depth,
 ) -> Result<Option<Rewritten>, RedactError> {
-    if !looks_like_json(decoded) {
+    if !rules.has(Detector::NestedJson) || !looks_like_json(decoded) {
         return Ok(text::redact(decoded, rules));
     }
     let inner = Depth { strings: depth.strings + 1, ..depth };
@@ -82,23 +87,15 @@ pub(super) fn rewrite(
         secret: None,
         depth,
         rules,
-        out: String::new(),
-        copied: 0,
-        redactions: 0,
+        edits: Edits::default(),
     };
     rewriter.run()?;
-    let Rewriter { mut out, copied, redactions, .. } = rewriter;
-    if redactions == 0 {
+    let edits = rewriter.edits;
+    if edits.are_none() {
         return Ok(None);
     }
-    out.push_str(&input[copied..]);
-    Ok(Some(Rewritten { text: out, redactions }))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Container {
-    Object,
-    Array,
+    let (text, redactions) = edits.apply(input);
+    Ok(Some(Rewritten { text, redactions }))
 }
 
 enum Next {
@@ -118,14 +115,11 @@ struct Rewriter<'i, 'r> {
     input: &'i str,
     bytes: &'i [u8],
     at: usize,
-    stack: Vec<Container>,
+    stack: Vec<Frame>,
     secret: Option<Secret>,
     depth: Depth,
     rules: &'r RedactionRules,
-    out: String,
-    /// Up to here the input stands in `out`.
-    copied: usize,
-    redactions: u32,
+    edits: Edits,
 }
 
 impl Rewriter<'_, '_> {
@@ -137,8 +131,8 @@ impl Rewriter<'_, '_> {
                 Next::Value => self.value()?,
                 Next::Key => self.key()?,
                 Next::AfterValue => {
-                    let Some(container) = self.stack.last().copied() else { break };
-                    self.after_value(container)?
+                    let Some(frame) = self.stack.last() else { break };
+                    self.after_value(frame.container)?
                 }
             };
         }
@@ -146,13 +140,15 @@ impl Rewriter<'_, '_> {
     }
 
     fn value(&mut self) -> Result<Next, RedactError> {
+        let start = self.at;
+        let mut names = Names::Nothing;
         match self.peek() {
             Some(b'{') => return self.open(Container::Object, b'}', Next::Key),
             Some(b'[') => return self.open(Container::Array, b']', Next::Value),
             Some(b'"') => {
                 let raw = self.string()?;
                 if self.secret.is_none() {
-                    self.string_value(raw)?;
+                    names = self.string_value(raw)?;
                 }
             }
             Some(b'-' | b'0'..=b'9') => self.number()?,
@@ -161,7 +157,7 @@ impl Rewriter<'_, '_> {
             Some(b'n') => self.literal("null")?,
             Some(_) | None => return Err(self.invalid()),
         }
-        self.finish_value();
+        self.finish_value(start, names);
         Ok(Next::AfterValue)
     }
 
@@ -169,14 +165,15 @@ impl Rewriter<'_, '_> {
         if self.depth.containers + self.stack.len() >= self.rules.max_depth {
             return Err(RedactError::TooDeep { max: self.rules.max_depth });
         }
+        let start = self.at;
         self.at += 1;
         self.skip_space();
         if self.peek() == Some(close) {
             self.at += 1;
-            self.finish_value();
+            self.finish_value(start, Names::Nothing);
             return Ok(Next::AfterValue);
         }
-        self.stack.push(container);
+        self.stack.push(Frame::new(container, start));
         Ok(first)
     }
 
@@ -198,26 +195,90 @@ impl Rewriter<'_, '_> {
     /// Redacts secrets within a key and says whether its value is secret.
     fn redact_key(&mut self, raw: RawString) -> bool {
         let key = self.decode(raw);
-        let is_secret = self.rules.is_secret_key(&key);
+        if let Some(frame) = self.stack.last_mut() {
+            frame.role = Role::of(&key);
+        }
+        let is_secret = self.is_secret_key(&key);
         let Some(Rewritten { text, redactions }) = text::redact(&key, self.rules) else {
             return is_secret;
         };
         // The rewritten key counts as well, so that a second pass sees nothing new.
-        let is_secret = is_secret || self.rules.is_secret_key(&text);
+        let is_secret = is_secret || self.is_secret_key(&text);
         self.replace_string(raw, &text, redactions);
         is_secret
     }
 
-    fn string_value(&mut self, raw: RawString) -> Result<(), RedactError> {
+    fn is_secret_key(&self, key: &str) -> bool {
+        self.rules.has(Detector::Keys) && self.rules.is_secret_key(key)
+    }
+
+    /// Redacts a string and says what it tells of the next item of a list.
+    fn string_value(&mut self, raw: RawString) -> Result<Names, RedactError> {
         let decoded = self.decode(raw);
         let depth = Depth {
             containers: self.depth.containers + self.stack.len(),
             strings: self.depth.strings,
         };
-        if let Some(Rewritten { text, redactions }) = redact_string(&decoded, self.rules, depth)? {
-            self.replace_string(raw, &text, redactions);
+        let names = self.names(&decoded);
+        let cut = self.without_password(&decoded);
+        let before = cut.as_deref().unwrap_or(&decoded);
+        let rewritten = redact_string(before, self.rules, depth)?;
+        let (text, redactions) = match (rewritten, cut) {
+            (Some(Rewritten { text, redactions }), _) => (text, redactions),
+            (None, Some(cut)) => (cut, 1),
+            (None, None) => return Ok(names),
+        };
+        self.replace_string(raw, &text, redactions);
+        // As with keys, the rewritten text counts as well.
+        let rewritten = self.names(&text);
+        Ok(if names == Names::Nothing { rewritten } else { names })
+    }
+
+    /// `user:password` after a flag such as `-u`, without the password.
+    fn without_password(&self, text: &str) -> Option<String> {
+        let follows = self.stack.last().is_some_and(|frame| frame.before == Names::Credentials);
+        let password = commands::password_in(text).filter(|_| follows)?;
+        let is_redacted = &text[password.clone()] == REDACTED;
+        (!is_redacted).then(|| format!("{}{REDACTED}", &text[..password.start]))
+    }
+
+    /// What a string says of its neighbours. A member of an object that names a secret is remembered at once.
+    fn names(&mut self, text: &str) -> Names {
+        let (has_flags, has_names) =
+            (self.rules.has(Detector::Flags), self.rules.has(Detector::NamedValues));
+        let has_commands = self.rules.has(Detector::Commands);
+        let rules = self.rules;
+        let Some(frame) = self.stack.last_mut() else { return Names::Nothing };
+        match (frame.container, frame.role) {
+            (Container::Object, Role::Name) if has_names => {
+                if named::is_secret_name(text, rules) {
+                    frame.name_secret();
+                }
+                Names::Nothing
+            }
+            (Container::Object, _) => Names::Nothing,
+            (Container::Array, _) if text.starts_with('-') => {
+                if has_commands && commands::is_user_flag(text) {
+                    Names::Credentials
+                } else if has_flags && text.starts_with("--") && named::is_secret_name(text, rules)
+                {
+                    Names::Argument
+                } else {
+                    Names::Nothing
+                }
+            }
+            (Container::Array, _) => {
+                let may_name = has_names
+                    && frame.is_at_name()
+                    && frame.before == Names::Nothing
+                    && !text.contains(char::is_whitespace);
+                if may_name && named::is_secret_name(text, rules) {
+                    Names::Value
+                } else {
+                    Names::Nothing
+                }
+            }
         }
-        Ok(())
     }
 
     fn after_value(&mut self, container: Container) -> Result<Next, RedactError> {
@@ -232,23 +293,45 @@ impl Rewriter<'_, '_> {
             }
             Some(byte) if byte == close => {
                 self.at += 1;
-                self.stack.pop();
-                self.finish_value();
+                self.close();
                 Ok(Next::AfterValue)
             }
             Some(_) | None => Err(self.invalid()),
         }
     }
 
+    /// Ends the innermost container: now it is known which of its values are secret.
+    fn close(&mut self) {
+        let Some(frame) = self.stack.pop() else { return };
+        let start = frame.start;
+        if self.secret.is_none() {
+            let secrets: Vec<Range<usize>> = frame
+                .secrets()
+                .filter(|range| &self.input[range.clone()] != REDACTED_VALUE)
+                .collect();
+            self.edits.cover(&secrets, REDACTED_VALUE);
+        }
+        self.finish_value(start, Names::Nothing);
+    }
+
     /// Replaces the value that has just ended, if it is that of a secret key.
-    fn finish_value(&mut self) {
+    fn finish_value(&mut self, start: usize, names: Names) {
         if let Some(Secret { start, .. }) =
             self.secret.take_if(|secret| secret.level == self.stack.len())
             && &self.input[start..self.at] != REDACTED_VALUE
         {
-            self.replace(start, self.at, |out| out.push_str(REDACTED_VALUE));
-            self.redactions = self.redactions.saturating_add(1);
+            self.redact(start);
         }
+        if self.secret.is_none()
+            && let Some(frame) = self.stack.last_mut()
+        {
+            frame.end_value(start..self.at, names);
+        }
+    }
+
+    /// Puts the marker in place of what stands between `start` and here.
+    fn redact(&mut self, start: usize) {
+        self.edits.push(start..self.at, Cow::Borrowed(REDACTED_VALUE), 1);
     }
 
     fn number(&mut self) -> Result<(), RedactError> {
@@ -274,9 +357,9 @@ impl Rewriter<'_, '_> {
             self.digits()?;
         }
         let may_be_card = is_integer && self.secret.is_none();
+        let may_be_card = may_be_card && self.rules.has(Detector::Cards);
         if may_be_card && cards::is_card_number(integer, self.rules.number_cards) {
-            self.replace(start, self.at, |out| out.push_str(REDACTED_VALUE));
-            self.redactions = self.redactions.saturating_add(1);
+            self.redact(start);
         }
         Ok(())
     }
@@ -334,14 +417,9 @@ impl Rewriter<'_, '_> {
     }
 
     fn replace_string(&mut self, raw: RawString, text: &str, redactions: u32) {
-        self.replace(raw.start, raw.end, |out| text.chars().for_each(|c| push_escaped(out, c)));
-        self.redactions = self.redactions.saturating_add(redactions);
-    }
-
-    fn replace(&mut self, start: usize, end: usize, write: impl FnOnce(&mut String)) {
-        self.out.push_str(&self.input[self.copied..start]);
-        write(&mut self.out);
-        self.copied = end;
+        let mut escaped = String::with_capacity(text.len());
+        text.chars().for_each(|c| push_escaped(&mut escaped, c));
+        self.edits.push(raw.start..raw.end, Cow::Owned(escaped), redactions);
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), RedactError> {
@@ -381,7 +459,7 @@ struct RawString {
 }
 
 /// Decodes the escapes of a valid JSON string. Half a surrogate pair becomes U+FFFD.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(backslash) = rest.find('\\') {

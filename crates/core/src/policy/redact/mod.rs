@@ -23,15 +23,29 @@
 //! as `{"name":"password","value":"hunter2"}` are not recognised.
 
 mod cards;
+mod commands;
+mod detector;
+mod edits;
+mod encoded;
+mod facts;
+mod frames;
 mod json;
+mod keys;
+mod named;
+mod numbers;
 mod pairs;
 mod rules;
 mod text;
+mod tokens;
+mod urls;
+mod vendor;
+mod words;
 
 use std::borrow::Cow;
 
 use thiserror::Error;
 
+pub use self::detector::Detector;
 use self::json::Depth;
 pub use self::rules::{CardDetection, EmptyKeyError, RedactionRules};
 use self::text::Rewritten;
