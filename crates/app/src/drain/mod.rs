@@ -91,7 +91,7 @@ struct Shared {
     /// Records that left the spool before their appends were answered.
     late: Mutex<Vec<(EntryId, Landing)>>,
     /// Records that the spool was told to remove, without an answer, each group with its last one.
-    leaving: Mutex<Vec<(SpoolPosition, Vec<(EntryId, Landing)>)>>,
+    leaving: Mutex<Vec<Leaving>>,
     /// Told after every batch.
     moved: Notify,
     /// Somebody waits for the spool to be empty.
@@ -115,6 +115,9 @@ pub struct DrainStatus {
     /// How often its task ended by a fault.
     pub restarts: u64,
 }
+
+/// Records up to and including a position, and where they went.
+type Leaving = (SpoolPosition, Vec<(EntryId, Landing)>);
 
 /// How a batch ended.
 enum Step {
@@ -327,7 +330,7 @@ impl Shared {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leaving(&self) -> MutexGuard<'_, Vec<(SpoolPosition, Vec<(EntryId, Landing)>)>> {
+    fn leaving(&self) -> MutexGuard<'_, Vec<Leaving>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -260,9 +260,8 @@ impl Ledger {
 /// Whether a stored capture is an entry of its own.
 pub(crate) fn landing_of(id: EntryId, captured: &Captured) -> Landing {
     match captured.disposition {
-        Disposition::Merged => Landing::Merged,
         Disposition::New | Disposition::Repeated if captured.id == id => Landing::Stored,
-        Disposition::New | Disposition::Repeated => Landing::Merged,
+        Disposition::New | Disposition::Repeated | Disposition::Merged => Landing::Merged,
     }
 }
 

@@ -82,12 +82,12 @@ async fn rescue(
         }
         let captures = group.iter().map(|(item, _)| item.capture.clone()).collect();
         let said = timeout_at(end, answers_of(&*shared.overflow, captures)).await;
-        let mut said = said.unwrap_or_default().into_iter();
+        let mut answers = said.unwrap_or_default().into_iter();
         for (item, _) in group {
             let ticket = Ticket::of(&item.capture);
-            match said.next() {
-                Some(Ok(captured)) => {
-                    shared.ledger.answered(ticket, Some(&Ok(captured)));
+            match answers.next() {
+                Some(Ok(kept)) => {
+                    shared.ledger.answered(ticket, Some(&Ok(kept)));
                     report.rescued += 1;
                 }
                 Some(Err(error)) if refused_for_good(&error) => {

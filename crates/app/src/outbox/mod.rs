@@ -112,11 +112,13 @@ pub struct FlushTimeout {
     pub within: Duration,
 }
 
-/// What becomes of a capture that finds no room.
-enum NoRoom {
+/// What becomes of a capture.
+enum Taken {
     Answered(Answer),
-    Past(Capture),
-    Wait(Capture, Duration),
+    /// There is no room: it goes past the queue.
+    Past(Box<Capture>),
+    /// There is no room: it waits for some.
+    Wait(Box<Capture>, Duration),
 }
 
 impl Outbox {
@@ -174,11 +176,10 @@ impl Outbox {
                 continue;
             }
             match shared.take(capture) {
-                Ok(answer) => answers[at] = Some(answer),
-                Err(NoRoom::Answered(answer)) => answers[at] = Some(answer),
-                Err(NoRoom::Past(capture)) => past.push((at, capture)),
-                Err(NoRoom::Wait(capture, wait)) => {
-                    answers[at] = Some(shared.take_when_room(capture, wait).await);
+                Taken::Answered(answer) => answers[at] = Some(answer),
+                Taken::Past(capture) => past.push((at, *capture)),
+                Taken::Wait(capture, wait) => {
+                    answers[at] = Some(shared.take_when_room(*capture, wait).await);
                 }
             }
         }
@@ -289,42 +290,42 @@ impl Drop for Owner {
 
 impl Shared {
     /// Queues a capture, or says what becomes of it.
-    fn take(&self, capture: Capture) -> Result<Answer, NoRoom> {
+    fn take(&self, capture: Capture) -> Taken {
         self.pressure().offered(&capture.op.domain);
         let mut queue = self.queue();
         if queue.closed {
             self.ledger.offer(Account::Rejected(RejectReason::Closed), 1);
-            return Err(NoRoom::Answered(Err(closed())));
+            return Taken::Answered(Err(closed()));
         }
         let bytes = bytes_of(&capture);
         if self.policy.when_full == WhenOutboxFull::DropOldest {
             self.make_room(&mut queue, bytes);
         }
         if queue.has_room(bytes, &self.policy) {
-            return Ok(self.push(&mut queue, capture));
+            return Taken::Answered(Ok(self.push(&mut queue, capture)));
         }
         match self.policy.when_full {
             WhenOutboxFull::Spool if queue.holds_key_of(&capture) => {
-                Err(NoRoom::Wait(capture, self.policy.spool_wait))
+                Taken::Wait(Box::new(capture), self.policy.spool_wait)
             }
-            WhenOutboxFull::Spool => Err(NoRoom::Past(capture)),
-            WhenOutboxFull::Wait { timeout } => Err(NoRoom::Wait(capture, timeout)),
-            WhenOutboxFull::Reject => Err(NoRoom::Answered(Err(self.reject(&capture)))),
+            WhenOutboxFull::Spool => Taken::Past(Box::new(capture)),
+            WhenOutboxFull::Wait { timeout } => Taken::Wait(Box::new(capture), timeout),
+            WhenOutboxFull::Reject => Taken::Answered(Err(self.reject(&capture))),
             // With the oldest to go, this is a capture that finds no room even so.
             WhenOutboxFull::DropNewest | WhenOutboxFull::DropOldest => {
                 self.pressure().dropped(&capture.op.domain);
                 self.ledger.offer(Account::Dropped(DropReason::Newest, &capture.op.domain), 1);
-                Err(NoRoom::Answered(Err(full().into())))
+                Taken::Answered(Err(full().into()))
             }
         }
     }
 
-    fn push(&self, queue: &mut Queue, capture: Capture) -> Answer {
+    fn push(&self, queue: &mut Queue, capture: Capture) -> Captured {
         let id = capture.op.id;
         // Counted under the lock of the queue, so that the worker can't count it as under way before.
         self.ledger.offer(Account::Queued, 1);
         queue.push(capture);
-        Ok(queued(id))
+        queued(id)
     }
 
     fn make_room(&self, queue: &mut Queue, bytes: u64) {
@@ -363,7 +364,7 @@ impl Shared {
                     return Err(closed());
                 }
                 if queue.has_room(bytes, &self.policy) {
-                    return self.push(&mut queue, capture);
+                    return Ok(self.push(&mut queue, capture));
                 }
             }
             if timeout_at(until, settled).await.is_err() {

@@ -62,11 +62,14 @@ impl DropRate {
     }
 }
 
+/// How many captures came and found no room, by domain.
+type Counts = BTreeMap<Domain, (u64, u64)>;
+
 /// Counts and alarms.
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
     /// Newest last, each with its start.
-    steps: VecDeque<(Instant, BTreeMap<Domain, (u64, u64)>)>,
+    steps: VecDeque<(Instant, Counts)>,
     raised: [bool; Alarm::ALL.len()],
 }
 

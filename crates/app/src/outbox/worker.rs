@@ -99,10 +99,10 @@ impl Shared {
             return false;
         };
         let mut answers = answers.into_iter();
-        let all = numbers
-            .into_iter()
-            .map(|number| answers.next().is_some_and(|answer| self.settle(number, &answer)))
-            .fold(true, |all, settled| all && settled);
+        let mut all = true;
+        for number in numbers {
+            all &= answers.next().is_some_and(|answer| self.settle(number, &answer));
+        }
         self.settled.notify_waiters();
         all
     }

@@ -150,11 +150,11 @@ impl Parts {
         }
         let captures = items.iter().map(|item| item.capture.clone()).collect();
         let mut said = self.ask_in_time(captures, give_up_early).await.into_iter();
-        let asked = items.len();
+        let count = items.len();
         let mut left = Vec::new();
         for mut item in items {
             match said.next().unwrap_or_else(|| Err(unanswered())) {
-                Ok(captured) => answers[item.at] = Some(Ok(captured)),
+                Ok(kept) => answers[item.at] = Some(Ok(kept)),
                 Err(error) if refused_for_good(&error) => answers[item.at] = Some(Err(error)),
                 Err(error) => {
                     item.failed = Failed::Store(error);
@@ -164,7 +164,7 @@ impl Parts {
         }
         if left.is_empty() {
             self.gate.up();
-        } else if left.len() == asked {
+        } else if left.len() == count {
             self.gate.down();
         }
         left

@@ -37,10 +37,8 @@ pub(super) enum Failed {
 
 /// Why neither took a capture. Retryable: each trouble may pass.
 pub(super) fn both(failed: Failed, spool: SpoolError) -> CaptureError {
-    let spool_kind = match &spool {
-        SpoolError::Backend(error) => error.kind(),
-        _ => BackendKind::Full,
-    };
+    let spool_kind =
+        if let SpoolError::Backend(error) = &spool { error.kind() } else { BackendKind::Full };
     let (kind, store_outcome) = match &failed {
         Failed::Store(CaptureError::Backend(error)) => (error.kind(), error.outcome()),
         Failed::Store(error) => (BackendKind::Other, error.outcome()),

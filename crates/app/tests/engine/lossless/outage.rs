@@ -31,8 +31,9 @@ async fn an_outage(fault: Fault, mode: CaptureMode) {
     let mut waits = calls;
     waits.sort_unstable();
     let p99 = waits[waits.len() * 99 / 100];
-    println!("{fault:?}, {mode:?}: p99 {p99:?}, longest {:?}", waits[waits.len() - 1]);
-    assert!(p99 <= Duration::from_millis(50), "callers waited {p99:?}");
+    let longest = waits[waits.len() - 1];
+    assert!(p99 <= Duration::from_millis(10), "callers waited {p99:?}");
+    assert!(longest <= Duration::from_millis(250), "a caller waited {longest:?}");
     if mode != CaptureMode::Async {
         assert!(waiting(&plant) > 29_000, "the spool held the outage: {}", waiting(&plant));
     }
@@ -90,7 +91,7 @@ async fn the_sums_hold_at_every_instant_with_many_threads() {
     for fault in faults.into_iter().cycle().take(20) {
         plant.wire.is_in(fault);
         let put = |n: u32| {
-            let mode = if n % 2 == 0 { CaptureMode::Async } else { CaptureMode::Sync };
+            let mode = if n.is_multiple_of(2) { CaptureMode::Async } else { CaptureMode::Sync };
             plant.put_all(vec![crate::world::op("payment"); 5], mode)
         };
         futures_util::future::join_all((0..20).map(put)).await;

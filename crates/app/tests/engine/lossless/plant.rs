@@ -23,7 +23,7 @@ use super::{
     shelf::{Shelf, Trouble},
     wire::{Fault, Wire},
 };
-use crate::world::{World, op};
+use crate::world::{World, op, virtual_time};
 
 /// What a caller was told.
 #[derive(Clone, Debug)]
@@ -144,12 +144,12 @@ impl Plant {
         if let Some(shelf) = &self.shelf {
             shelf.is_in(Trouble::None);
         }
-        let report = self.outbox.close(Duration::from_secs(60)).await;
+        let report = self.outbox.close(Duration::from_mins(1)).await;
         self.closed.push(report.clone());
         if let Some(drainer) = &self.drainer {
             assert!(drainer.drained(Duration::from_mins(10)).await, "the spool is drained");
         }
-        tokio::time::sleep(Duration::from_mins(2)).await;
+        virtual_time(Duration::from_mins(2)).await;
         let policy = ResolvePolicy { batch: 10_000, ..ResolvePolicy::default() };
         self.ledger.resolve_once(&self.world.store, &policy).await;
         report

@@ -128,20 +128,20 @@ async fn take(plant: &mut Plant, step: Step) {
 }
 
 async fn story(
-    steps: Vec<Step>,
+    plot: Vec<Step>,
     policy: OutboxPolicy,
     with_spool: bool,
 ) -> Result<(), TestCaseError> {
     let mut plant = if with_spool { Plant::new(policy) } else { Plant::without_spool(policy) };
-    let watched = plant.ledger.clone();
+    let ledger = plant.ledger.clone();
     let watcher = tokio::spawn(async move {
         loop {
-            let sums = watched.sums();
+            let sums = ledger.sums();
             assert!(sums.balances() && sums.overdrawn == 0, "{sums:?}");
             virtual_time(Duration::from_millis(53)).await;
         }
     });
-    for step in steps {
+    for step in plot {
         // Without a spool a call waits for the store for as long as its caller does.
         let patience = if with_spool { Duration::from_mins(10) } else { Duration::from_secs(15) };
         let _waited = tokio::time::timeout(patience, take(&mut plant, step)).await;

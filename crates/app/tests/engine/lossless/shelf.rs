@@ -166,13 +166,11 @@ impl Spool for Shelf {
             lanes.check("append")?;
             let waiting = lanes.own.records.len()
                 + lanes.others.iter().map(|lane| lane.records.len()).sum::<usize>();
-            match trouble {
-                Trouble::Fails => return Err(failed_before("append")),
-                Trouble::Full => return Err(SpoolError::Full { bytes: 1, max_bytes: 1 }),
-                _ if waiting >= self.max_records => {
-                    return Err(SpoolError::Full { bytes: 1, max_bytes: 1 });
-                }
-                _ => {}
+            if trouble == Trouble::Fails {
+                return Err(failed_before("append"));
+            }
+            if trouble == Trouble::Full || waiting >= self.max_records {
+                return Err(SpoolError::Full { bytes: 1, max_bytes: 1 });
             }
             let lane = &mut lanes.own;
             let position = SpoolPosition { lane: lane.number, record: lane.next };
@@ -220,7 +218,8 @@ impl Spool for Shelf {
     fn status(&self) -> SpoolStatus {
         let lanes = self.lanes();
         let count = |lane: &Lane| u64::try_from(lane.records.len()).expect("few");
-        let oldest = lanes.others.iter().chain([&lanes.own]).flat_map(|lane| lane.records.front());
+        let oldest =
+            lanes.others.iter().chain([&lanes.own]).filter_map(|lane| lane.records.front());
         SpoolStatus {
             records: count(&lanes.own) + lanes.others.iter().map(count).sum::<u64>(),
             oldest: oldest.map(|record| record.spooled_at).min(),

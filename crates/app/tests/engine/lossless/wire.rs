@@ -14,6 +14,8 @@ use baldur_core::{
 };
 use baldur_memory::MemoryStore;
 
+use crate::world::virtual_time;
+
 /// What the store does next, until it is told otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -46,11 +48,14 @@ pub(crate) enum Fault {
 /// The code of operations that the store refuses for good.
 pub(crate) const REFUSED: &str = "store_refuses";
 
+/// An entry that is new to the store, with its key.
+pub(crate) type Arrival = (EntryId, Option<OrderKey>);
+
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
     pub(crate) store: MemoryStore,
     fault: Arc<Mutex<Fault>>,
-    arrived: Arc<Mutex<Vec<(EntryId, Option<OrderKey>)>>>,
+    arrived: Arc<Mutex<Vec<Arrival>>>,
     batches: Arc<Mutex<Vec<usize>>>,
     refused: Arc<Mutex<Vec<EntryId>>>,
 }
@@ -72,7 +77,7 @@ impl Wire {
     }
 
     /// New entries, in the order in which they reached the store.
-    pub(crate) fn arrived(&self) -> Vec<(EntryId, Option<OrderKey>)> {
+    pub(crate) fn arrived(&self) -> Vec<Arrival> {
         self.arrived.lock().expect("not poisoned").clone()
     }
 
@@ -98,7 +103,7 @@ impl Wire {
                 return Err(CaptureError::Invalid("not for this store".to_owned()));
             }
             let answer = said.next().expect("an answer for each");
-            if matches!(&answer, Ok(captured) if captured.disposition == Disposition::New) {
+            if matches!(&answer, Ok(kept) if kept.disposition == Disposition::New) {
                 arrived.push((id, key));
             }
             answer
@@ -144,7 +149,7 @@ impl CaptureStore for Wire {
                 panic!("as told")
             }
             Fault::Slow(millis) => {
-                tokio::time::sleep(Duration::from_millis(millis.into())).await;
+                virtual_time(Duration::from_millis(millis.into())).await;
                 self.apply(captures).await
             }
             Fault::Owes => {
