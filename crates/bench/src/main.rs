@@ -16,6 +16,7 @@ mod memory;
 mod ours;
 mod raw;
 mod report;
+mod spool;
 mod sqlite;
 
 use std::process::ExitCode;
@@ -44,5 +45,6 @@ async fn run(args: &Args) -> Result<Vec<Figure>, Failure> {
     let plan = args.plan();
     let mut figures = memory::run(args, &plan).await?;
     figures.extend(sqlite::run(args, &plan).await?);
+    figures.extend(spool::run(args, &plan).await?);
     Ok(figures)
 }
