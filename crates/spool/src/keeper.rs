@@ -298,7 +298,7 @@ impl Keeper {
             }
         }
         if let Some(lane) = self.core.state().lane(lane) {
-            lane.segments.pop_front();
+            lane.pop();
         }
         true
     }

@@ -14,7 +14,6 @@ use crate::{
     error::classify,
     frame::{FRAME_BYTES, HEADER_BYTES, header, put},
     layout::{CURSOR, Cursor, LOCK, segment},
-    scan::Health,
     state::{Place, Segment},
 };
 
@@ -174,22 +173,10 @@ impl Writer {
         state.own.records += records;
         state.own.oldest = state.own.oldest.or(written.first().map(|record| record.at));
         state.open = Some(current.number);
-        let segments = &mut state.own.segments;
-        match segments.back_mut().filter(|segment| segment.number == current.number) {
-            Some(segment) => {
-                segment.end = current.end;
-                segment.length = current.end;
-                segment.records += records;
-            }
-            None => segments.push_back(Segment {
-                number: current.number,
-                start: HEADER_BYTES,
-                end: current.end,
-                length: current.end,
-                records,
-                health: Health::Good,
-            }),
-        }
+        let before = state.own.last_or_new(current.number);
+        let records = before.records + records;
+        let (end, length) = (current.end, current.end);
+        state.own.put(Segment { end, length, records, ..before });
     }
 
     /// Ends a write, and lets go of what was not written.
@@ -231,18 +218,9 @@ impl Writer {
         let length = self.core.disk.length(&current.path).unwrap_or(current.end);
         let mut state = self.core.state();
         state.open = None;
-        let segments = &mut state.own.segments;
-        match segments.back_mut().filter(|segment| segment.number == current.number) {
-            Some(segment) => segment.length = length,
-            None => segments.push_back(Segment {
-                number: current.number,
-                start: length.min(HEADER_BYTES),
-                end: length.min(HEADER_BYTES),
-                length,
-                records: 0,
-                health: Health::Good,
-            }),
-        }
+        let before = state.own.last_or_new(current.number);
+        let end = before.end.min(length);
+        state.own.put(Segment { end, length, ..before });
     }
 
     fn sync_lane(&self, segment: &Path) -> io::Result<()> {
