@@ -18,6 +18,7 @@ mod ours;
 mod protect;
 mod raw;
 mod report;
+mod spool;
 mod sqlite;
 
 use std::process::ExitCode;
@@ -48,5 +49,6 @@ async fn run(args: &Args) -> Result<Vec<Figure>, Failure> {
     figures.extend(breaker::run(args, &plan).await?);
     figures.extend(memory::run(args, &plan).await?);
     figures.extend(sqlite::run(args, &plan).await?);
+    figures.extend(spool::run(args, &plan).await?);
     Ok(figures)
 }

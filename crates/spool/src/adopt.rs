@@ -128,7 +128,7 @@ impl Keeper {
             }
             let Scan { start, records, health, .. } = found;
             let end = length;
-            lane.segments.push_back(Segment {
+            lane.put(Segment {
                 number: *number,
                 start: start.min(end),
                 end,

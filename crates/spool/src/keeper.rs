@@ -120,7 +120,8 @@ impl Keeper {
         };
         self.refuse(&path, start, end, reason).map_err(|error| classify("set_aside", error))?;
         self.core.state().set_aside += 1;
-        tracing::error!(lane = record.lane, reason, "spool.record_set_aside");
+        // The reason is in the file; it may repeat more than a log should hold.
+        tracing::error!(lane = record.lane, "spool.record_set_aside");
         self.remove(record)
     }
 
@@ -297,7 +298,7 @@ impl Keeper {
             }
         }
         if let Some(lane) = self.core.state().lane(lane) {
-            lane.segments.pop_front();
+            lane.pop();
         }
         true
     }

@@ -11,7 +11,7 @@ use baldur_core::{
     port::{SpoolPosition, SpoolStatus},
 };
 
-use crate::{disk::Held, layout::Cursor, scan::Health};
+use crate::{disk::Held, frame::HEADER_BYTES, layout::Cursor, scan::Health};
 
 /// The number of the own lane; adopted ones count from one.
 pub(crate) const OWN: u32 = 0;
@@ -42,6 +42,8 @@ pub(crate) struct Lane {
     pub(crate) place: Option<Place>,
     /// Its segments on disk, the oldest first.
     pub(crate) segments: VecDeque<Segment>,
+    /// Bytes of these on disk.
+    pub(crate) bytes: u64,
     /// How far its records were removed.
     pub(crate) cursor: Cursor,
     /// The number of its first record that was not removed.
@@ -93,9 +95,35 @@ pub(crate) struct Handed {
 }
 
 impl Lane {
-    /// Bytes on disk.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.length).sum()
+    /// Puts a segment at the end, or replaces the last one if it has the same number.
+    pub(crate) fn put(&mut self, segment: Segment) {
+        if self.segments.back().is_some_and(|last| last.number == segment.number)
+            && let Some(last) = self.segments.pop_back()
+        {
+            self.bytes = self.bytes.saturating_sub(last.length);
+        }
+        self.bytes += segment.length;
+        self.segments.push_back(segment);
+    }
+
+    /// Lets the first segment go.
+    pub(crate) fn pop(&mut self) {
+        if let Some(first) = self.segments.pop_front() {
+            self.bytes = self.bytes.saturating_sub(first.length);
+        }
+    }
+
+    /// The last segment, if it has this number; else a new one without records.
+    pub(crate) fn last_or_new(&self, number: u64) -> Segment {
+        let last = self.segments.back().copied().filter(|last| last.number == number);
+        last.unwrap_or(Segment {
+            number,
+            start: HEADER_BYTES,
+            end: HEADER_BYTES,
+            length: 0,
+            records: 0,
+            health: Health::Good,
+        })
     }
 
     /// A record with this key waits.
@@ -175,7 +203,7 @@ impl State {
 
     /// Bytes on disk, in all lanes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.all().map(Lane::bytes).sum()
+        self.all().map(|lane| lane.bytes).sum()
     }
 
     /// Whether a record with this key waits anywhere.

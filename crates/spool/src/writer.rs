@@ -10,11 +10,10 @@ use baldur_core::{BackendError, Timestamp, name::OrderKey, port::SpoolError};
 
 use crate::{
     core::Core,
-    disk::{Append, Held},
+    disk::{Append, Disk, Held},
     error::classify,
     frame::{FRAME_BYTES, HEADER_BYTES, header, put},
     layout::{CURSOR, Cursor, LOCK, segment},
-    scan::Health,
     state::{Place, Segment},
 };
 
@@ -162,42 +161,29 @@ impl Writer {
         }
         current.end += text.len() as u64;
         current.groups = group;
-        self.keep(&current, records.len() as u64);
+        self.keep(&current, records);
         self.current = Some(current);
         Ok(())
     }
 
-    /// Tells what is in the segment now.
-    fn keep(&self, current: &Current, records: u64) {
+    /// Tells what is in the segment now, all at once: from here on the keeper may hand it out and remove it.
+    fn keep(&self, current: &Current, written: &[&Record]) {
+        let records = written.len() as u64;
         let mut state = self.core.state();
+        state.own.records += records;
+        state.own.oldest = state.own.oldest.or(written.first().map(|record| record.at));
         state.open = Some(current.number);
-        let segments = &mut state.own.segments;
-        match segments.back_mut().filter(|segment| segment.number == current.number) {
-            Some(segment) => {
-                segment.end = current.end;
-                segment.length = current.end;
-                segment.records += records;
-            }
-            None => segments.push_back(Segment {
-                number: current.number,
-                start: HEADER_BYTES,
-                end: current.end,
-                length: current.end,
-                records,
-                health: Health::Good,
-            }),
-        }
+        let before = state.own.last_or_new(current.number);
+        let records = before.records + records;
+        let (end, length) = (current.end, current.end);
+        state.own.put(Segment { end, length, records, ..before });
     }
 
-    /// Counts what was written, or lets go of it.
+    /// Ends a write, and lets go of what was not written.
     fn finish(&self, records: &[&Record], written: bool) {
         let mut state = self.core.state();
         state.writing = false;
-        if written {
-            state.own.records += records.len() as u64;
-            let first = records.first().map(|record| record.at);
-            state.own.oldest = state.own.oldest.or(first);
-        } else {
+        if !written {
             for record in records {
                 state.own.release(record.key.as_ref());
             }
@@ -232,18 +218,9 @@ impl Writer {
         let length = self.core.disk.length(&current.path).unwrap_or(current.end);
         let mut state = self.core.state();
         state.open = None;
-        let segments = &mut state.own.segments;
-        match segments.back_mut().filter(|segment| segment.number == current.number) {
-            Some(segment) => segment.length = length,
-            None => segments.push_back(Segment {
-                number: current.number,
-                start: length.min(HEADER_BYTES),
-                end: length.min(HEADER_BYTES),
-                length,
-                records: 0,
-                health: Health::Good,
-            }),
-        }
+        let before = state.own.last_or_new(current.number);
+        let end = before.end.min(length);
+        state.own.put(Segment { end, length, ..before });
     }
 
     fn sync_lane(&self, segment: &Path) -> io::Result<()> {
@@ -269,28 +246,16 @@ impl Writer {
             let name =
                 if attempt == 0 { self.core.instance.clone() } else { self.core.lane_name() };
             let dir = root.join(&name);
-            let made = disk.make_dir(&dir).and_then(|()| disk.lock(&dir.join(LOCK)));
-            let lock: Option<Box<dyn Held>> = match made {
-                Ok(lock) => lock,
-                // Another took it for an orphan before we had the lock.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
-                    ) && root_is_there(&self.core)? =>
-                {
-                    None
-                }
+            let lock = match take(&**disk, root, &dir) {
+                Ok(Some(lock)) => lock,
+                // Another took it for an orphan before we had the lock, or has the name.
+                Ok(None) => continue,
+                Err(error) if is_taken(&error) && disk.length(root).is_ok() => continue,
                 Err(error) => return Err(error),
             };
-            if lock.is_none() {
-                continue;
-            }
-            // Made while there is room, so that removing works on a full disk.
-            let cursor = Cursor::default().to_bytes(&name);
-            disk.overwrite(&dir.join(CURSOR), &cursor)?;
-            disk.sync_dir(root)?;
-            let place = Place { name, dir: dir.clone(), lock };
+            // Made while there is room, so that it can be written on a full disk. It can be made later, too.
+            let _ = disk.overwrite(&dir.join(CURSOR), &Cursor::default().to_bytes(&name));
+            let place = Place { name, dir: dir.clone(), lock: Some(lock) };
             self.core.state().own.place = Some(place);
             return Ok(dir);
         }
@@ -298,8 +263,27 @@ impl Writer {
     }
 }
 
-fn root_is_there(core: &Core) -> io::Result<bool> {
-    core.disk.length(&core.root).map(|_| true)
+/// Makes a lane and takes its lock. A failed attempt leaves nothing behind.
+fn take(disk: &dyn Disk, root: &Path, dir: &Path) -> io::Result<Option<Box<dyn Held>>> {
+    disk.make_dir(dir)?;
+    let lock = match disk.lock(&dir.join(LOCK)) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            let _ = disk.remove_dir(dir);
+            return Err(error);
+        }
+    };
+    if let Err(error) = disk.sync_dir(root) {
+        let _ = disk.remove_file(&dir.join(LOCK));
+        let _ = disk.remove_dir(dir);
+        return Err(error);
+    }
+    Ok(Some(lock))
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound)
 }
 
 fn refused(failed: Failed) -> BackendError {

@@ -274,7 +274,7 @@ impl Run {
 }
 
 fn cases() -> Config {
-    Config { cases: 400, failure_persistence: None, ..Config::default() }
+    Config { cases: 256, failure_persistence: None, ..Config::default() }
 }
 
 #[test]

@@ -4,5 +4,6 @@ mod adoption;
 mod appending;
 mod crashes;
 mod damage;
+mod queueing;
 mod reading;
 mod support;

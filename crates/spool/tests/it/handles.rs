@@ -65,6 +65,37 @@ async fn many_callers_at_once_are_each_answered_and_share_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn counts_and_keys_are_right_after_appends_and_removals_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut config = SpoolConfig::new(dir.path());
+    config.segment_bytes = 8 << 10;
+    let spool = try_open(config).await.expect("opened");
+    let appending = tokio::spawn({
+        let spool = spool.clone();
+        async move {
+            for n in 0..300 {
+                append(&spool, [n]).await;
+            }
+        }
+    });
+    let mut seen = Vec::new();
+    while seen.len() < 300 {
+        seen.extend(drain(&spool).await);
+        tokio::task::yield_now().await;
+    }
+    appending.await.expect("appended");
+    assert_eq!(seen, ids(0..300));
+    let status = spool.status();
+    assert_eq!((status.records, status.oldest, status.set_aside), (0, None, 0));
+    for n in 0..3 {
+        assert!(!spool.holds(&OrderKey::parse(&format!("key-{n}")).expect("a key")));
+    }
+    append(&spool, [300]).await;
+    assert_eq!(drain(&spool).await, ids([300]));
+    assert_eq!(spool.status().bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_goes_away_loses_nobody_elses_answer() {
     let dir = tempfile::tempdir().expect("a directory");
     let spool = open(dir.path()).await;
