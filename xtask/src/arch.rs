@@ -77,6 +77,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["baldur-http-target", "baldur-cli"]),
     ("toml", &["baldur"]),
     ("clap", &["baldur-cli", "baldur-bench", "baldur-crash"]),
+    ("hyper", &["baldur-http"]),
+    ("hyper-util", &["baldur-http"]),
+    ("subtle", &["baldur-http"]),
+    ("metrics-exporter-prometheus", &["baldur-cli"]),
     ("libtest-mimic", &["baldur-contract", "baldur-sqlite"]),
     ("cargo_metadata", &["xtask"]),
 ];

@@ -46,7 +46,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "tidy",
         usage: "tidy [--bless]",
-        help: "the house rules; --bless records the checksums of new migrations",
+        help: "the house rules; --bless records new migrations and writes the page of metrics",
         run: tidy::run,
     },
     Task {

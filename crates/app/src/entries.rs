@@ -8,7 +8,10 @@ use baldur_core::{
     command::{Act, Action, Lapse},
     name::Reason,
     policy::{backoff::BackoffPolicy, redact::RedactionRules},
-    port::{ClaimError, ClaimStore, EntryReader, EvidenceError, EvidenceLog, Lapsed, ReadError},
+    port::{
+        ClaimError, ClaimStore, EntryReader, EvidenceBacklog, EvidenceError, EvidenceLog, Lapsed,
+        ReadError,
+    },
 };
 
 use crate::{
@@ -143,6 +146,15 @@ impl EntryService {
         }
     }
 
+    /// How much evidence waits for its place in the journal; see [`EvidenceLog::backlog`].
+    ///
+    /// # Errors
+    ///
+    /// When the store could not be read.
+    pub async fn backlog(&self) -> Result<EvidenceBacklog, EvidenceError> {
+        self.inner.evidence.backlog().await
+    }
+
     /// Says that these are done. The note is redacted and cut to [`MAX_NOTE_BYTES`].
     ///
     /// # Errors
@@ -228,7 +240,7 @@ impl EntryService {
             }
         }
         if !done.lapsed.is_empty() {
-            tracing::warn!(entries = done.lapsed.len(), more = done.more, "claims ran out");
+            tracing::warn!(entries = done.lapsed.len(), more = done.more, "entries.claims_lapsed");
         }
         Ok(done)
     }
@@ -276,7 +288,7 @@ impl EntryService {
         }
         let applied = answers.iter().filter(|answer| answer.is_ok()).count();
         let (action, failed) = (action.cause().as_str(), answers.len() - applied);
-        tracing::info!(action, applied, failed, actor = %evidence.actor, "entries acted on");
+        tracing::info!(action, applied, failed, actor = %evidence.actor, "entries.acted_on");
         fan_out(&positions, &answers)
     }
 }

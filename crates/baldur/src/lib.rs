@@ -24,19 +24,29 @@
 //! |---|---|
 //! | `sqlite` (default) | stores at `sqlite:///absolute/path.db` |
 //! | `memory` (default) | stores at `memory:`, which end with the process |
+//! | `spool` (default) | a spool on a local disk, for captures that the store can't take |
 //! | `http-target` (default) | replay to HTTP endpoints, by settings |
+//! | `tower` | layers that protect HTTP clients and capture what HTTP servers fail to do |
 
+mod builder;
 mod handlers;
 mod open;
+mod pipeline;
 mod policies;
+mod recovering;
 mod settings;
+mod stores;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "tower")]
+pub use baldur_app::tower;
 pub use baldur_app::{
-    CaptureFailure, CapturePolicy, CaptureService, EntryService, Env, OsIdGen, Oversize, Refusal,
-    Who, protect, replay,
+    Breakers, CaptureFailure, CaptureMode, CapturePolicy, CaptureRoutes, CaptureService,
+    CloseTimeout, Drainer, EntryService, Env, Housekeeping, HousekeepingPolicy, Ledger, OsIdGen,
+    Outbox, Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Sums, Who, breakers, drain,
+    ledger, metrics, outbox, protect, recovery, replay, spooling,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,
@@ -48,9 +58,16 @@ pub use baldur_core::{
 };
 #[cfg(feature = "http-target")]
 pub use baldur_http_target as http_target;
-pub use open::{Baldur, Builder, OpenError, SCHEMES, Scheme, ShutdownTimeout};
+#[cfg(feature = "spool")]
+pub use baldur_spool as spool;
+pub use builder::Builder;
+pub use open::{Baldur, OpenError, ShutdownError};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    BackoffSettings, CaptureSettings, CardSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
-    MAX_FILE_BYTES, RedactionSettings, ReplaySettings, Settings, SettingsError, StoreSettings,
+    ApiKeySettings, BackoffSettings, CaptureSettings, CardSettings, DedupSettings,
+    DependencySettings, DomainOverflowSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
+    KeepSettings, MAX_FILE_BYTES, ModeSettings, OutboxSettings, OverflowSettings, RecoverySettings,
+    RedactionSettings, ReplaySettings, ServeSettings, Settings, SettingsError, SpoolSettings,
+    StoreSettings, WhenFullSettings, WhenOutboxFullSettings,
 };
+pub use stores::{SCHEMES, Scheme};

@@ -1,52 +1,30 @@
-//! From settings to a running Baldur.
+//! A running Baldur: what hosts hold.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use baldur_app::{
-    Env,
+    Breakers, Drainer, Env, Housekeeping, Ledger, Outbox, Recovery, StartError,
+    breakers::ShareError,
     capture::CaptureService,
+    drain::DrainHooks,
     entries::EntryService,
+    outbox::{CloseReport, FlushTimeout},
     replay::{AlreadyRegistered, HandlerRegistry, ReplayEngine, ReplayError, ReplayPolicy},
 };
 use baldur_core::{
-    BackendError, Clock, SystemClock,
-    name::{Domain, NameError, Namespace, WorkerName},
+    BackendError, SystemClock,
+    name::NameError,
     policy::redact::RedactionRules,
-    port::{CaptureStore, ClaimStore, EntryReader, EvidenceLog, ReplayHandler, StoreAdmin},
+    port::{CaptureStore, CircuitBreakerStore, PaceStore, StoreAdmin},
 };
-use secrecy::ExposeSecret as _;
+use tokio_util::sync::DropGuard;
 
-use crate::settings::{Settings, SettingsError, StoreSettings};
-
-/// A kind of store, as the first part of its URL names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scheme {
-    /// The name before the colon.
-    pub name: &'static str,
-    /// The feature that brings it.
-    pub feature: &'static str,
-    /// Whether this build has it.
-    pub built: bool,
-    /// What URLs look like.
-    pub example: &'static str,
-}
-
-/// Every kind of store.
-pub const SCHEMES: &[Scheme] = &[
-    Scheme {
-        name: "memory",
-        feature: "memory",
-        built: cfg!(feature = "memory"),
-        example: "memory:",
-    },
-    Scheme {
-        name: "sqlite",
-        feature: "sqlite",
-        built: cfg!(feature = "sqlite"),
-        example: "sqlite:///absolute/path.db",
-    },
-];
+use crate::{
+    builder::Builder,
+    pipeline::Pipeline,
+    settings::{Settings, SettingsError},
+    stores::{SCHEMES, Stores, known_schemes},
+};
 
 /// Why Baldur could not be opened. No text repeats a URL.
 #[derive(Debug, thiserror::Error)]
@@ -73,9 +51,9 @@ pub enum OpenError {
     /// No worker name could be made.
     #[error("no worker name could be made; set `worker`")]
     Worker(#[source] NameError),
-    /// This build can't call HTTP handlers.
+    /// This build can't call HTTP handlers or probes.
     #[error(
-        "`handlers` is set, but this build can't call them; build it with the feature `http-target`"
+        "`handlers` or a `probe_url` is set, but this build can't call them; build it with the feature `http-target`"
     )]
     NoHttpTarget,
     /// A domain got two handlers.
@@ -84,68 +62,55 @@ pub enum OpenError {
     /// The replay engine refused its policy.
     #[error("the replay engine can't be built")]
     Replay(#[from] ReplayError),
+    /// This build has no spool.
+    #[error("`spool.dir` is set, but this build has no spool; build it with the feature `spool`")]
+    NoSpool,
+    /// The spool could not be opened.
+    #[error("the spool can't be opened")]
+    Spool(#[source] BackendError),
+    /// The breakers can't be shared.
+    #[error("the circuit breakers can't be shared")]
+    Breakers(#[from] ShareError),
     /// The store could not be opened.
     #[error("the store can't be opened")]
     Store(#[from] BackendError),
 }
 
-fn known_schemes() -> String {
-    let built: Vec<&str> = SCHEMES.iter().filter(|s| s.built).map(|s| s.example).collect();
-    built.join(" or ")
+/// What a shutdown could not do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// The store did not close in time. It goes on closing, and is whole in any case: what was answered as stored is.
+    #[error("the store did not close within {0:?}")]
+    Timeout(Duration),
+    /// Captures that were queued in memory could be neither stored nor spooled in time. Everything is closed.
+    #[error(
+        "{} queued captures were lost, and it is not known of {} others whether they were kept",
+        .0.lost.len(),
+        .0.unknown.len()
+    )]
+    Captures(CloseReport),
 }
-
-/// The store did not close in time. It goes on closing, and is whole in any case: what was answered as stored is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store did not close within {0:?}")]
-pub struct ShutdownTimeout(pub Duration);
 
 /// A running Baldur: one store, and the services over it. Cheap to clone.
 #[derive(Clone)]
 pub struct Baldur {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    env: Env,
-    stores: Stores,
-    capture: CaptureService,
-    entries: EntryService,
-    replay: ReplayEngine,
-    terms: (ReplayPolicy, RedactionRules),
-}
-
-/// The ports of one store.
-#[derive(Clone)]
-struct Stores {
-    capture: Arc<dyn CaptureStore>,
-    reader: Arc<dyn EntryReader>,
-    claims: Arc<dyn ClaimStore>,
-    evidence: Arc<dyn EvidenceLog>,
-    admin: Arc<dyn StoreAdmin>,
-    closer: Arc<dyn Close>,
-}
-
-/// What closes the store.
-#[async_trait]
-trait Close: Send + Sync {
-    /// Finishes accepted writes and refuses later ones. May be called again.
-    async fn close(&self);
-}
-
-#[cfg(feature = "memory")]
-#[async_trait]
-impl Close for baldur_memory::MemoryStore {
-    async fn close(&self) {
-        Self::close(self).await;
-    }
-}
-
-#[cfg(feature = "sqlite")]
-#[async_trait]
-impl Close for baldur_sqlite::SqliteStore {
-    async fn close(&self) {
-        Self::close(self).await;
-    }
+pub(crate) struct Inner {
+    pub(crate) env: Env,
+    pub(crate) stores: Stores,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) capture: CaptureService,
+    pub(crate) entries: EntryService,
+    pub(crate) replay: ReplayEngine,
+    pub(crate) breakers: Breakers,
+    /// Ends what runs in the background; so does dropping it with the last clone.
+    pub(crate) background: DropGuard,
+    pub(crate) recovery: Recovery,
+    pub(crate) housekeeping: Housekeeping,
+    pub(crate) terms: (ReplayPolicy, RedactionRules),
 }
 
 impl Baldur {
@@ -160,7 +125,13 @@ impl Baldur {
 
     /// As [`open`](Self::open), with parts of the host's own.
     pub fn builder(settings: Settings) -> Builder {
-        Builder { settings, handlers: Vec::new(), clock: Arc::new(SystemClock) }
+        Builder {
+            settings,
+            handlers: Vec::new(),
+            clock: Arc::new(SystemClock),
+            spool: None,
+            hooks: DrainHooks::default(),
+        }
     }
 
     /// Keeps failed operations.
@@ -195,14 +166,71 @@ impl Baldur {
         )
     }
 
+    /// The circuit breakers of this process, one for each dependency, shared with all processes that use the store. Recovery
+    /// hears of their changes.
+    pub fn breakers(&self) -> &Breakers {
+        &self.inner.breakers
+    }
+
+    /// The states of circuit breakers as all processes share them.
+    pub fn breaker_store(&self) -> Arc<dyn CircuitBreakerStore> {
+        Arc::clone(&self.inner.stores.breakers)
+    }
+
+    /// The pace of replays as all processes share it.
+    pub fn pace_store(&self) -> Arc<dyn PaceStore> {
+        Arc::clone(&self.inner.stores.pace)
+    }
+
+    /// Replays entries by itself once their dependency is back. It does so after
+    /// [`start_recovery`](Self::start_recovery).
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// Starts what runs in the background: recovery, as far as it is enabled, and the housekeeping, which ends claims
+    /// that ran out. For services, not for commands. [`shutdown`](Self::shutdown) ends it.
+    ///
+    /// # Errors
+    ///
+    /// Outside of a tokio runtime, and when it was started before.
+    pub fn start_recovery(&self) -> Result<(), StartError> {
+        self.inner.housekeeping.start()?;
+        self.inner.recovery.start()
+    }
+
     /// Checks the store, and takes in entries of other stores.
     pub fn admin(&self) -> Arc<dyn StoreAdmin> {
         Arc::clone(&self.inner.stores.admin)
     }
 
-    /// Keeps captures that [`CaptureService::prepare`] made.
+    /// Keeps captures that [`CaptureService::prepare`] made: in the store, and in the spool what the store doesn't take.
     pub fn capture_store(&self) -> Arc<dyn CaptureStore> {
-        Arc::clone(&self.inner.stores.capture)
+        Arc::clone(&self.inner.pipeline.routes().store)
+    }
+
+    /// Where async captures wait.
+    pub fn outbox(&self) -> &Outbox {
+        self.inner.pipeline.outbox()
+    }
+
+    /// What brings the spool back into the store; absent without a spool.
+    pub fn drainer(&self) -> Option<&Drainer> {
+        self.inner.pipeline.drainer()
+    }
+
+    /// Where every capture of this process is.
+    pub fn ledger(&self) -> &Ledger {
+        self.inner.pipeline.ledger()
+    }
+
+    /// Waits until everything that was captured before is stored, refused, or in the spool, from where it reaches the store.
+    ///
+    /// # Errors
+    ///
+    /// When that takes longer than `within`.
+    pub async fn flush(&self, within: Duration) -> Result<(), FlushTimeout> {
+        self.outbox().flush(within).await
     }
 
     /// The namespace, clock, ids and worker name of the services.
@@ -210,181 +238,31 @@ impl Baldur {
         &self.inner.env
     }
 
-    /// Closes the store: writes that were accepted are finished, later ones are refused. May be called again, and on any
-    /// clone.
+    /// Closes everything, in order: recovery and housekeeping, the outbox, which writes or spools what is left in it, the drainer,
+    /// the spool, the store. Writes that were accepted are finished, later ones are refused. May be called again, and on
+    /// any clone.
     ///
     /// # Errors
     ///
-    /// When closing takes longer than `timeout`.
-    pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownTimeout> {
-        let closing = self.inner.stores.closer.close();
-        tokio::time::timeout(timeout, closing).await.map_err(|_| ShutdownTimeout(timeout))
+    /// When closing takes longer than `timeout`, of which recovery gets at most a third, and when queued captures could
+    /// not be kept.
+    pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
+        let Inner { pipeline, stores, recovery, housekeeping, .. } = &*self.inner;
+        let until = tokio::time::Instant::now() + timeout;
+        self.inner.background.token().cancel();
+        // What doesn't end in its time is dropped, and its claims run out.
+        let (_, _) = tokio::join!(recovery.close(timeout / 3), housekeeping.close(timeout / 3));
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        let report = pipeline.close(left).await;
+        // The store closes by itself even if the time is over; it is asked to in any case.
+        let closing = tokio::time::timeout_at(until, stores.closer.close());
+        closing.await.map_err(|_| ShutdownError::Timeout(timeout))?;
+        if report.is_complete() { Ok(()) } else { Err(ShutdownError::Captures(report)) }
     }
 }
 
 impl fmt::Debug for Baldur {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Baldur").field("env", &self.inner.env).finish_non_exhaustive()
-    }
-}
-
-/// Opens Baldur with parts of the host's own.
-#[derive(Debug)]
-#[must_use = "nothing is opened before `open`"]
-pub struct Builder {
-    settings: Settings,
-    handlers: Vec<(Domain, Arc<dyn ReplayHandler>)>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Builder {
-    /// Has `handler` replay the entries of exactly this domain.
-    pub fn handler(mut self, domain: Domain, handler: Arc<dyn ReplayHandler>) -> Self {
-        self.handlers.push((domain, handler));
-        self
-    }
-
-    /// Takes time from this clock.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Opens the store and builds the services.
-    ///
-    /// # Errors
-    ///
-    /// See [`OpenError`].
-    pub async fn open(self) -> Result<Baldur, OpenError> {
-        let Self { settings, handlers, clock } = self;
-        let redaction = settings.redaction.rules()?;
-        let capture_policy = settings.capture.policy(redaction.clone())?;
-        let replay_policy = settings.replay.policy()?;
-        let registry = registry(&settings, handlers, &clock)?;
-        let env = env(&settings, Arc::clone(&clock))?;
-        let stores = stores(&settings.store, &settings.namespace, clock).await?;
-        let Stores { capture, reader, claims, evidence, admin: _, closer: _ } = stores.clone();
-        let capture = CaptureService::new(capture, env.clone(), capture_policy);
-        let entries = EntryService::new(
-            Arc::clone(&reader),
-            Arc::clone(&claims),
-            evidence,
-            env.clone(),
-            redaction.clone(),
-        )
-        .with_backoff(replay_policy.backoff);
-        let replay = ReplayEngine::new(
-            claims,
-            reader,
-            registry,
-            env.clone(),
-            replay_policy.clone(),
-            redaction.clone(),
-        )?;
-        let terms = (replay_policy, redaction);
-        Ok(Baldur { inner: Arc::new(Inner { env, stores, capture, entries, replay, terms }) })
-    }
-}
-
-fn env(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Env, OpenError> {
-    let worker = match &settings.worker {
-        Some(worker) => worker.clone(),
-        None => WorkerName::parse(&format!("baldur-{}", std::process::id()))
-            .map_err(OpenError::Worker)?,
-    };
-    let mut env = Env::system(settings.namespace.clone(), worker);
-    env.clock = clock;
-    env.origin_service = settings.origin_service.clone();
-    Ok(env)
-}
-
-fn registry(
-    settings: &Settings,
-    own: Vec<(Domain, Arc<dyn ReplayHandler>)>,
-    clock: &Arc<dyn Clock>,
-) -> Result<HandlerRegistry, OpenError> {
-    let mut registry = HandlerRegistry::new();
-    for (domain, handler) in own {
-        registry.register(domain, handler)?;
-    }
-    for (domain, handler) in &settings.handlers {
-        let domain = Domain::parse(domain).map_err(OpenError::Domain)?;
-        let target = crate::handlers::target(&domain, handler, Arc::clone(clock))?;
-        registry.register(domain, target)?;
-    }
-    Ok(registry)
-}
-
-#[cfg_attr(
-    not(any(feature = "memory", feature = "sqlite")),
-    expect(unused_variables, reason = "a build without stores opens none")
-)]
-#[cfg_attr(
-    not(feature = "sqlite"),
-    expect(clippy::unused_async, reason = "stores that open at once don't wait")
-)]
-async fn stores(
-    settings: &StoreSettings,
-    namespace: &Namespace,
-    clock: Arc<dyn Clock>,
-) -> Result<Stores, OpenError> {
-    let url = settings.url.as_ref().ok_or(OpenError::NoStore)?.expose_secret();
-    let (name, rest) = url.split_once(':').unwrap_or((url, ""));
-    let scheme = SCHEMES.iter().find(|scheme| scheme.name == name);
-    // Only what can be the name of a scheme is repeated: the rest may be secret.
-    let scheme = scheme.ok_or_else(|| {
-        let plain = name.len() <= 16 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        OpenError::UnknownScheme(if plain { name } else { "that" }.to_owned())
-    })?;
-    match scheme.name {
-        #[cfg(feature = "memory")]
-        "memory" if rest.is_empty() && url.ends_with(':') => {
-            let store = baldur_memory::MemoryStore::new(namespace.clone(), clock);
-            Ok(Stores::of(store))
-        }
-        #[cfg(feature = "memory")]
-        "memory" => Err(OpenError::Url("the memory store is written `memory:`, and nothing else")),
-        #[cfg(feature = "sqlite")]
-        "sqlite" => {
-            let mut config = baldur_sqlite::SqliteConfig::new(path(rest)?, namespace.clone());
-            config.busy_timeout = settings.busy_timeout;
-            config.max_readers = settings.max_readers;
-            config.queue = settings.queue;
-            config.max_rows_per_commit = settings.max_rows_per_commit;
-            let store = baldur_sqlite::SqliteStore::open(config, clock).await?;
-            Ok(Stores::of(store))
-        }
-        _ => Err(OpenError::NotBuilt(scheme.name, scheme.feature)),
-    }
-}
-
-/// The path of an SQLite URL, taken as it stands: nothing is decoded.
-#[cfg(feature = "sqlite")]
-fn path(rest: &str) -> Result<std::path::PathBuf, OpenError> {
-    const FORM: &str = "write an SQLite store as sqlite:///absolute/path.db, with three slashes";
-    let path = rest.strip_prefix("//").filter(|path| path.starts_with('/'));
-    let path = path.filter(|path| !path.ends_with('/')).ok_or(OpenError::Url(FORM))?;
-    if path.contains('?') || path.contains('#') {
-        return Err(OpenError::Url("an SQLite url takes no options; use the `store` settings"));
-    }
-    // `sqlite:///C:/baldur.db`: the slash before a drive letter is the URL's.
-    let path = if cfg!(windows) { path.trim_start_matches('/') } else { path };
-    Ok(std::path::PathBuf::from(path))
-}
-
-#[cfg(any(feature = "memory", feature = "sqlite"))]
-impl Stores {
-    fn of<S>(store: S) -> Self
-    where
-        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin + Close + Clone,
-    {
-        Self {
-            capture: Arc::new(store.clone()),
-            reader: Arc::new(store.clone()),
-            claims: Arc::new(store.clone()),
-            evidence: Arc::new(store.clone()),
-            admin: Arc::new(store.clone()),
-            closer: Arc::new(store),
-        }
     }
 }

@@ -1,22 +1,26 @@
 //! Settings as the services want them.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use baldur_app::{
-    capture::CapturePolicy,
+    capture::{CaptureMode, CapturePolicy, DedupPolicy, OverflowPolicy},
+    outbox::{OutboxPolicy, WhenOutboxFull},
     replay::{Ramp, RateLimit, ReplayPolicy},
+    spooling::SpoolingPolicy,
 };
 use baldur_core::policy::{
     BackoffPolicy, Jitter,
     redact::{CardDetection, RedactionRules},
 };
 
+#[cfg(feature = "spool")]
+use crate::settings::SpoolSettings;
 use crate::settings::{
-    BackoffSettings, CaptureSettings, CardSettings, JitterSettings, RedactionSettings,
-    ReplaySettings, SettingsError,
+    BackoffSettings, CaptureSettings, CardSettings, JitterSettings, ModeSettings, OutboxSettings,
+    RedactionSettings, ReplaySettings, SettingsError, WhenOutboxFullSettings,
 };
 
-fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
+pub(crate) fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
     SettingsError::Unusable { key: key.to_owned(), problem: problem.to_string() }
 }
 
@@ -30,8 +34,12 @@ impl Default for CaptureSettings {
             max_retries,
             expires_in,
             redaction: _,
+            overflow: _,
+            dedup: _,
         } = CapturePolicy::default();
         Self {
+            mode: ModeSettings::Sync,
+            store_timeout: SpoolingPolicy::default().store_timeout,
             max_request_bytes,
             max_input_bytes,
             max_field_bytes,
@@ -42,9 +50,65 @@ impl Default for CaptureSettings {
     }
 }
 
+impl Default for OutboxSettings {
+    fn default() -> Self {
+        let OutboxPolicy { max_entries, max_bytes, batch, linger, spool_wait, .. } =
+            OutboxPolicy::default();
+        let when_full = WhenOutboxFullSettings::Spool;
+        Self { max_entries, max_bytes, when_full, wait: spool_wait, batch, linger }
+    }
+}
+
+impl OutboxSettings {
+    pub(crate) fn policy(&self) -> Result<OutboxPolicy, SettingsError> {
+        let when_full = match self.when_full {
+            WhenOutboxFullSettings::Spool => WhenOutboxFull::Spool,
+            WhenOutboxFullSettings::Wait => WhenOutboxFull::Wait { timeout: self.wait },
+            WhenOutboxFullSettings::Reject => WhenOutboxFull::Reject,
+            WhenOutboxFullSettings::DropNewest => WhenOutboxFull::DropNewest,
+            WhenOutboxFullSettings::DropOldest => WhenOutboxFull::DropOldest,
+        };
+        let policy = OutboxPolicy {
+            max_entries: self.max_entries,
+            max_bytes: self.max_bytes,
+            when_full,
+            batch: self.batch,
+            linger: self.linger,
+            ..OutboxPolicy::default()
+        };
+        policy.check().map_err(|problem| unusable("outbox", &problem))?;
+        Ok(policy)
+    }
+}
+
+impl From<ModeSettings> for CaptureMode {
+    fn from(mode: ModeSettings) -> Self {
+        match mode {
+            ModeSettings::Sync => Self::Sync,
+            ModeSettings::Async => Self::Async,
+            ModeSettings::Durable => Self::Durable,
+        }
+    }
+}
+
 impl CaptureSettings {
-    pub(crate) fn policy(&self, redaction: RedactionRules) -> Result<CapturePolicy, SettingsError> {
+    pub(crate) fn spooling(&self) -> Result<SpoolingPolicy, SettingsError> {
+        let range = Duration::from_millis(10)..=Duration::from_mins(5);
+        if !range.contains(&self.store_timeout) {
+            return Err(unusable("capture.store_timeout", &"must be 10 ms to 5 min"));
+        }
+        Ok(SpoolingPolicy { store_timeout: self.store_timeout, ..SpoolingPolicy::default() })
+    }
+
+    pub(crate) fn policy(
+        &self,
+        redaction: RedactionRules,
+        overflow: OverflowPolicy,
+        dedup: DedupPolicy,
+    ) -> Result<CapturePolicy, SettingsError> {
         let Self {
+            mode: _,
+            store_timeout: _,
             max_request_bytes,
             max_input_bytes,
             max_field_bytes,
@@ -60,11 +124,36 @@ impl CaptureSettings {
             max_retries,
             expires_in,
             redaction,
+            overflow,
+            dedup,
         };
         match policy.validate() {
             Ok(()) => Ok(policy),
             Err(error) => Err(unusable(&format!("capture.{}", error.field()), &error)),
         }
+    }
+}
+
+#[cfg(feature = "spool")]
+impl SpoolSettings {
+    /// The spool that these settings ask for, if they do.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is no absolute path. The ranges are checked when the spool is opened.
+    pub fn config(&self) -> Result<Option<baldur_spool::SpoolConfig>, SettingsError> {
+        let Self { dir, max_bytes, segment_bytes } = self;
+        let Some(dir) = dir.as_ref().filter(|dir| !dir.as_os_str().is_empty()) else {
+            return Ok(None);
+        };
+        if !dir.is_absolute() {
+            return Err(unusable("spool.dir", &"must be an absolute path"));
+        }
+        let mut config = baldur_spool::SpoolConfig::new(dir);
+        config.max_bytes = *max_bytes;
+        config.segment_bytes = *segment_bytes;
+        config.max_record_bytes = config.max_record_bytes.min(*max_bytes);
+        Ok(Some(config))
     }
 }
 

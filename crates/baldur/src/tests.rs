@@ -1,10 +1,19 @@
 //! Opening and closing what the settings name.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use baldur_core::{BackendKind, NewFailedOp, port::CaptureError};
+use async_trait::async_trait;
+use baldur_core::{
+    BackendKind, FailedOp, NewFailedOp,
+    name::{Domain, ServiceName},
+    port::{CaptureError, Gate, ReplayContext, ReplayHandler, ReplayOutcome},
+};
+use tokio::sync::mpsc;
 
-use crate::{Baldur, CaptureFailure, OpenError, SCHEMES, Settings, Who};
+use crate::{
+    Baldur, CaptureFailure, DependencySettings, OpenError, SCHEMES, Settings, StartError, Who,
+    recovery::{Arming, Missing, Signal},
+};
 
 fn url_of(scheme: &str, directory: &tempfile::TempDir) -> String {
     match scheme {
@@ -67,13 +76,23 @@ async fn urls_that_name_no_store_are_refused_without_being_repeated() {
 #[tokio::test]
 async fn settings_out_of_range_are_refused_by_name() {
     type Spoil = fn(&mut Settings);
-    let cases: [(Spoil, &str); 6] = [
+    let cases: &[(Spoil, &str)] = &[
         (|s| s.capture.max_retries = 0, "capture.max_retries"),
         (|s| s.redaction.extra_keys = vec!["--".to_owned()], "redaction.extra_keys"),
         (|s| s.redaction.max_depth = 0, "redaction.max_depth"),
         (|s| s.replay.concurrency = 0, "replay"),
         (|s| s.replay.ramp_from = Some(1.0), "replay.ramp_from"),
         (|s| s.replay.backoff.factor = 0.5, "replay.backoff"),
+        (|s| s.recovery.per_second = -1.0, "recovery"),
+        (|s| s.recovery.housekeeping_interval = Duration::ZERO, "recovery"),
+        (|s| s.recovery.excluded_domains = vec!["A b".to_owned()], "recovery.excluded_domains"),
+        (|s| s.recovery.dependencies = gateway("", |_| {}), "recovery.dependencies"),
+        (|s| s.recovery.dependencies = gateway("gateway", |g| g.probe_successes = 0), "recovery"),
+        #[cfg(feature = "http-target")]
+        (
+            |s| s.recovery.dependencies = gateway("gateway", |g| g.probe_url = Some("x".into())),
+            "recovery.dependencies.gateway",
+        ),
     ];
     for (spoil, key) in cases {
         let mut settings = Settings::at("memory:");
@@ -153,5 +172,180 @@ mod host {
             .handler(domain.clone(), Arc::new(Works))
             .handler(domain, Arc::new(Works));
         assert!(matches!(twice.open().await, Err(OpenError::Handler(_))));
+    }
+}
+
+#[cfg(feature = "memory")]
+mod modes {
+    //! For what captures wait.
+
+    use std::time::Duration;
+
+    use baldur_core::{BackendKind, NewFailedOp, port::CaptureError, port::Durability};
+
+    use crate::{Baldur, CaptureFailure, CaptureMode, Settings, Who};
+
+    async fn opened(text: &str) -> Baldur {
+        let text = format!("store.url = 'memory:'\n{text}");
+        let settings = Settings::parse(&text, "baldur.toml", []).expect("settings");
+        Baldur::open(settings).await.expect("opened")
+    }
+
+    fn op() -> NewFailedOp {
+        NewFailedOp::new("payment", "TIMEOUT")
+    }
+
+    #[tokio::test]
+    async fn a_queued_capture_is_stored_by_a_flush() {
+        let baldur = opened("capture.mode = 'async'\n[outbox]\nlinger = '10s'").await;
+        let who = Who::system();
+        let captured = baldur.capture().capture(op(), &who).await.expect("queued");
+        assert_eq!(captured.durability, Durability::Queued);
+        assert_eq!(baldur.ledger().sums().queued, 1);
+        baldur.flush(Duration::from_secs(30)).await.expect("written");
+        assert!(baldur.entries().get(captured.id).await.expect("read").is_some());
+        let sums = baldur.ledger().sums();
+        assert!(sums.balances() && sums.stored == 1, "{sums:?}");
+    }
+
+    #[tokio::test]
+    async fn each_call_may_name_its_mode() {
+        let baldur = opened("").await;
+        let who = Who::system();
+        for (mode, level) in [
+            (CaptureMode::Sync, "stored"),
+            (CaptureMode::Async, "queued"),
+            // There is no spool, and the store is no worse.
+            (CaptureMode::Durable, "stored"),
+        ] {
+            let captured = baldur.capture().capture_as(op(), &who, mode).await.expect("kept");
+            assert_eq!(captured.durability.as_str(), level, "{mode:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_writes_what_is_queued_and_refuses_the_rest() {
+        let baldur = opened("[outbox]\nlinger = '10s'").await;
+        let who = Who::system();
+        for _ in 0..100 {
+            let queued = baldur.capture().capture_as(op(), &who, CaptureMode::Async).await;
+            assert!(queued.is_ok());
+        }
+        baldur.shutdown(Duration::from_secs(30)).await.expect("closed");
+        let sums = baldur.ledger().sums();
+        assert!(sums.balances() && sums.stored == 100, "{sums:?}");
+        let refused = baldur.capture().capture_as(op(), &who, CaptureMode::Async).await;
+        let Err(CaptureFailure::Store(CaptureError::Backend(error))) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(error.kind(), BackendKind::Closed);
+        assert_eq!(baldur.ledger().sums().rejected["outbox_closed"], 1);
+    }
+
+    #[tokio::test]
+    async fn an_outbox_out_of_range_is_refused_by_name() {
+        for (text, key) in [
+            ("[outbox]\nmax_entries = 0", "outbox"),
+            ("[outbox]\nlinger = '1m'", "outbox"),
+            ("[capture]\nstore_timeout = '1ms'", "capture.store_timeout"),
+        ] {
+            let text = format!("store.url = 'memory:'\n{text}");
+            let settings = Settings::parse(&text, "baldur.toml", []).expect("a known shape");
+            let said = Baldur::open(settings).await.expect_err(key).to_string();
+            assert!(said.starts_with(&format!("the setting `{key}` is not usable: ")), "{said}");
+        }
+    }
+}
+fn gateway(
+    name: &str,
+    change: impl FnOnce(&mut DependencySettings),
+) -> BTreeMap<String, DependencySettings> {
+    let mut settings = DependencySettings::default();
+    change(&mut settings);
+    BTreeMap::from([(name.to_owned(), settings)])
+}
+
+/// Says whom it was called for.
+#[derive(Debug)]
+struct Telling(mpsc::UnboundedSender<FailedOp>);
+
+#[async_trait]
+impl ReplayHandler for Telling {
+    async fn can_replay(&self, _op: &FailedOp) -> Gate {
+        Gate::Open
+    }
+
+    async fn replay(&self, op: &FailedOp, _context: ReplayContext) -> ReplayOutcome {
+        let _ = self.0.send(op.clone());
+        ReplayOutcome::Succeeded { note: String::new() }
+    }
+}
+
+#[tokio::test]
+async fn recovery_replays_on_every_store_and_ends_with_it() {
+    for scheme in SCHEMES.iter().filter(|scheme| scheme.built) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let settings = Settings::at(url_of(scheme.name, &directory));
+        let (called, mut calls) = mpsc::unbounded_channel();
+        let domain = Domain::parse("payment").expect("a domain");
+        let builder = Baldur::builder(settings).handler(domain, Arc::new(Telling(called)));
+        let baldur = builder.open().await.expect(scheme.name);
+        for dependency in ["ledger", "gateway"] {
+            let op = NewFailedOp::new("payment", "TIMEOUT").dependency(dependency);
+            baldur.capture().capture(op, &Who::system()).await.expect("kept");
+        }
+        let gateway = ServiceName::parse("gateway").expect("a name");
+        let arming = baldur.recovery().arming(&gateway).await.expect("read");
+        assert_eq!((arming.arming, arming.pending), (Arming::Armed, 1));
+        // Nothing runs before it is started.
+        baldur.recovery().notice(&gateway, Signal::Manual);
+        baldur.start_recovery().expect("started");
+        assert_eq!(baldur.start_recovery(), Err(StartError::Repeated));
+        baldur.recovery().notice(&gateway, Signal::Manual);
+        let op = calls.recv().await.expect("called");
+        assert_eq!(op.dependency, gateway);
+        baldur.shutdown(Duration::from_secs(10)).await.expect("closed");
+        assert!(calls.is_empty(), "another dependency was touched");
+    }
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn without_permission_recovery_says_so_and_stays_away() {
+    let mut settings = Settings::at("memory:");
+    settings.recovery.enabled = false;
+    settings.recovery.dependencies = gateway("gateway", |_| {});
+    let baldur = Baldur::open(settings).await.expect("opened");
+    baldur.start_recovery().expect("the housekeeping is started all the same");
+    let overview = baldur.recovery().overview().await.expect("read");
+    let [row] = &overview[..] else { panic!("{overview:?}") };
+    assert_eq!(row.arming.missing(), [Missing::Permission, Missing::Handler]);
+    baldur.shutdown(Duration::from_secs(10)).await.expect("closed");
+}
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn breakers_of_one_file_are_shared_until_shutdown() {
+    use baldur_core::{
+        name::ServiceName,
+        policy::{BreakerPolicy, BreakerState},
+        port::{ForcedBreaker, ForcedState},
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = async || Baldur::open(Settings::at(url_of("sqlite", &directory))).await;
+    let (here, there) = (open().await.expect("opens"), open().await.expect("opens beside it"));
+    let name = ServiceName::parse("gateway").expect("a name");
+    here.breakers().get(&name, BreakerPolicy::default());
+    let breaker = there.breakers().get(&name, BreakerPolicy::default());
+    let mut events = there.breakers().subscribe();
+    let order = ForcedBreaker { state: ForcedState::Open, lasts: None };
+    here.breakers().force(&name, order, &Who::system()).expect("known");
+    let told = tokio::time::timeout(Duration::from_secs(30), events.recv()).await;
+    let told = told.expect("it is told").expect("and heard");
+    assert_eq!((told.to, told.forced, told.shared), (BreakerState::Open, true, true));
+    assert!(breaker.admit().expect_err("ordered").forced);
+    let stored = here.breaker_store().load(vec![name]).await.expect("loads");
+    assert!(stored[0].as_ref().is_some_and(|breaker| breaker.forced == Some(order)));
+    for baldur in [here, there] {
+        baldur.shutdown(Duration::from_secs(10)).await.expect("closed");
     }
 }

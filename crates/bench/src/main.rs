@@ -9,13 +9,16 @@
 )]
 
 mod args;
+mod breaker;
 mod figures;
 mod floor;
 mod load;
 mod memory;
 mod ours;
+mod protect;
 mod raw;
 mod report;
+mod spool;
 mod sqlite;
 
 use std::process::ExitCode;
@@ -42,7 +45,10 @@ async fn main() -> ExitCode {
 
 async fn run(args: &Args) -> Result<Vec<Figure>, Failure> {
     let plan = args.plan();
-    let mut figures = memory::run(args, &plan).await?;
+    let mut figures = protect::run(args, &plan).await?;
+    figures.extend(breaker::run(args, &plan).await?);
+    figures.extend(memory::run(args, &plan).await?);
     figures.extend(sqlite::run(args, &plan).await?);
+    figures.extend(spool::run(args, &plan).await?);
     Ok(figures)
 }

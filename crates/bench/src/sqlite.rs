@@ -1,6 +1,7 @@
 //! Figures of the SQLite store, each beside raw sqlx on a file of the same schema.
 
 mod growth;
+mod http;
 mod reads;
 mod writes;
 
@@ -67,6 +68,9 @@ pub(crate) async fn run(args: &Args, plan: &Plan) -> Result<Vec<Figure>, Failure
     }
     if args.wants("NDJSON") {
         figures.push(writes::ndjson(plan).await?);
+    }
+    if args.wants(http::NAME) {
+        figures.push(http::ndjson(plan).await?);
     }
     if args.wants("claim") {
         figures.push(writes::claim_and_settle(plan).await?);

@@ -1,5 +1,6 @@
 //! Answers to lines of input: one line for each, written once per group.
 
+use baldur_http::forms::{ErrorAnswer, LineAnswer};
 use serde::Serialize;
 
 use crate::{
@@ -18,19 +19,6 @@ pub(crate) struct Answers<'a> {
     problems: Vec<String>,
     done: u64,
     failed: u64,
-}
-
-/// A line that did not do what it should, as programs read it.
-#[derive(Serialize)]
-struct BadAnswer<'a> {
-    line: u64,
-    error: ErrorAnswer<'a>,
-}
-
-#[derive(Serialize)]
-struct ErrorAnswer<'a> {
-    code: &'a str,
-    message: &'a str,
 }
 
 impl<'a> Answers<'a> {
@@ -52,7 +40,7 @@ impl<'a> Answers<'a> {
         if !self.out.is_json() {
             self.problems.push(format!("line {line}: {} ({code})", text::plain(message)));
         }
-        self.push(&BadAnswer { line, error: ErrorAnswer { code, message } })
+        self.push(&LineAnswer { line, error: ErrorAnswer { code, message } })
     }
 
     fn push(&mut self, answer: &impl Serialize) -> Result<(), Failure> {

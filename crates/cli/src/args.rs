@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    capture::CaptureArgs, completions::CompletionsArgs, demo, entries::EntriesCommand,
-    facets::FacetsArgs, replay::ReplayArgs, store::StoreCommand,
+    breakers::BreakersCommand, capture::CaptureArgs, completions::CompletionsArgs, demo,
+    entries::EntriesCommand, facets::FacetsArgs, recovery::RecoveryCommand, replay::ReplayArgs,
+    serve::ServeArgs, spool::SpoolCommand, store::StoreCommand,
 };
 
 /// Keeps failed operations and brings them back.
@@ -70,9 +71,20 @@ pub(crate) enum Command {
     Facets(FacetsArgs),
     /// Brings entries back, at a rate that their target can take.
     Replay(ReplayArgs),
+    /// Tells whether entries come back by themselves once their dependency is back.
+    #[command(subcommand)]
+    Recovery(RecoveryCommand),
+    /// Serves the store over HTTP: capture, reading, health and metrics.
+    Serve(ServeArgs),
+    /// Looks at circuit breakers and overrides them, in all processes that share the store.
+    #[command(subcommand)]
+    Breakers(BreakersCommand),
     /// Looks after the store, and moves entries between stores.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Looks after the spool, where captures wait that the store can't take.
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// Shows the settings that hold, without secrets.
     Config,
     /// Writes the completion script of a shell.

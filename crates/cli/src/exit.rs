@@ -4,7 +4,7 @@ use std::{error::Error, process::ExitCode};
 
 use baldur::{
     BackendError, CaptureFailure, Chain,
-    port::{AdminError, CaptureError, ClaimError, EvidenceError, ReadError},
+    port::{AdminError, BreakerStoreError, CaptureError, ClaimError, EvidenceError, ReadError},
 };
 
 use crate::out::Output;
@@ -137,10 +137,24 @@ impl HasCode for ClaimError {
     }
 }
 
+impl HasCode for BreakerStoreError {
+    fn exit_code(&self) -> Code {
+        match self {
+            Self::Conflict { .. } => Code::Conflict,
+            Self::NotFound(_) => Code::NotFound,
+            Self::Invalid(_) => Code::Usage,
+            Self::Backend(_) => Code::Unavailable,
+            _ => Code::Failure,
+        }
+    }
+}
+
 impl HasCode for CaptureFailure {
     fn exit_code(&self) -> Code {
         match self {
-            Self::Store(CaptureError::Backend(_)) => Code::Unavailable,
+            Self::Store(CaptureError::Backend(_) | CaptureError::LimitReached { .. }) => {
+                Code::Unavailable
+            }
             Self::Store(_) | Self::Refused(_) => Code::Usage,
             _ => Code::Failure,
         }

@@ -1,14 +1,12 @@
 //! `baldur facets`: how many entries there are, by what.
 
-use std::collections::BTreeMap;
-
 use baldur::{
     FacetScope, Facets, Status,
     name::{Domain, FailureType, ServiceName},
 };
+use baldur_http::forms::Counts;
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Color};
-use serde::Serialize;
 
 use crate::{args::Globals, exit::Failure, out::Output, session::Session, table, text};
 
@@ -41,28 +39,10 @@ pub(crate) async fn run(args: FacetsArgs, globals: &Globals, out: &Output) -> Re
     session.close(result).await
 }
 
-/// Counts as programs read them: one object on one line.
-#[derive(Serialize)]
-struct Counts<'a> {
-    #[serde(rename = "by_status")]
-    status: BTreeMap<&'static str, u64>,
-    #[serde(rename = "by_domain")]
-    domain: &'a BTreeMap<String, u64>,
-    #[serde(rename = "by_failure_type")]
-    failure_type: &'a BTreeMap<String, u64>,
-    #[serde(rename = "by_dependency")]
-    dependency: &'a BTreeMap<String, u64>,
-}
-
 fn tell(out: &Output, facets: &Facets) -> Result<(), Failure> {
     let Facets { by_status, by_domain, by_failure_type, by_dependency } = facets;
     if out.is_json() {
-        return out.json(&Counts {
-            status: by_status.iter().map(|(status, count)| (status.as_str(), *count)).collect(),
-            domain: by_domain,
-            failure_type: by_failure_type,
-            dependency: by_dependency,
-        });
+        return out.json(&Counts::of(facets));
     }
     let mut table = table::table(out, &[("BY", 12), ("VALUE", 20), ("ENTRIES", 7)], true);
     for (status, count) in by_status {

@@ -2,13 +2,11 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read},
-    mem, thread,
+    thread,
 };
 
+use baldur_http::forms::{Line, LineSplitter};
 use tokio::sync::mpsc;
-
-/// The longest line: 16 MiB. A longer one is skipped and reported.
-pub(crate) const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// A chunk is handed on when it has this many lines …
 const CHUNK_LINES: usize = 128;
@@ -21,42 +19,6 @@ const CHUNKS: usize = 4;
 
 /// How much is asked of the system at a time.
 const BUFFER_BYTES: usize = 256 << 10;
-
-/// A line of input.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// Counted from 1.
-    pub(crate) number: u64,
-    /// What it says.
-    pub(crate) text: Result<String, BadLine>,
-}
-
-/// Why a line can't be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadLine {
-    /// It is longer than [`MAX_LINE_BYTES`].
-    TooLong,
-    /// It is not UTF-8.
-    NotUtf8,
-}
-
-impl BadLine {
-    /// The stable name for programs.
-    pub(crate) const fn code(self) -> &'static str {
-        match self {
-            Self::TooLong => "line_too_long",
-            Self::NotUtf8 => "not_utf8",
-        }
-    }
-
-    /// The words for people.
-    pub(crate) const fn message(self) -> &'static str {
-        match self {
-            Self::TooLong => "the line is longer than 16 MiB",
-            Self::NotUtf8 => "the line is not UTF-8",
-        }
-    }
-}
 
 /// Lines that were there together, or why there are no more.
 pub(crate) type Chunk = Result<Vec<Line>, io::Error>;
@@ -75,85 +37,41 @@ pub(crate) fn stdin() -> io::Result<mpsc::Receiver<Chunk>> {
 /// Reads lines and hands them on in chunks, as long as `give` takes them. Blank lines are counted and left out.
 fn read(input: impl Read, mut give: impl FnMut(Chunk) -> bool) {
     let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
-    let mut chunk = Chunks::default();
+    let mut lines = LineSplitter::default();
     loop {
-        let buffer = match input.fill_buf() {
+        let mut buffer = match input.fill_buf() {
             Ok(buffer) => buffer,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                let _ = chunk.hand_on(&mut give) && give(Err(error));
+                let _ = hand_on(&mut lines, &mut give) && give(Err(error));
                 return;
             }
         };
         if buffer.is_empty() {
-            chunk.end_line();
-            chunk.hand_on(&mut give);
+            lines.end_line();
+            hand_on(&mut lines, &mut give);
             return;
         }
         let length = buffer.len();
-        for part in buffer.split_inclusive(|byte| *byte == b'\n') {
-            match part.split_last() {
-                Some((b'\n', text)) => {
-                    chunk.append(text);
-                    chunk.end_line();
-                    if chunk.is_full() && !chunk.hand_on(&mut give) {
-                        return;
-                    }
-                }
-                _ => chunk.append(part),
+        while !buffer.is_empty() {
+            let (taken, _) = lines.take_line(buffer);
+            buffer = &buffer[taken..];
+            let full = lines.complete() >= CHUNK_LINES || lines.complete_bytes() >= CHUNK_BYTES;
+            if full && !hand_on(&mut lines, &mut give) {
+                return;
             }
         }
         input.consume(length);
         // The next read may wait: what is complete goes out before.
-        if !chunk.hand_on(&mut give) {
+        if !hand_on(&mut lines, &mut give) {
             return;
         }
     }
 }
 
-/// Lines in the making.
-#[derive(Default)]
-struct Chunks {
-    lines: Vec<Line>,
-    bytes: usize,
-    number: u64,
-    line: Vec<u8>,
-    too_long: bool,
-}
-
-impl Chunks {
-    fn append(&mut self, part: &[u8]) {
-        if self.too_long || self.line.len() + part.len() > MAX_LINE_BYTES {
-            self.too_long = true;
-            self.line = Vec::new();
-        } else {
-            self.line.extend_from_slice(part);
-        }
-    }
-
-    fn end_line(&mut self) {
-        let line = mem::take(&mut self.line);
-        self.number += 1;
-        let text = if mem::take(&mut self.too_long) {
-            Err(BadLine::TooLong)
-        } else if line.trim_ascii().is_empty() {
-            return;
-        } else {
-            self.bytes += line.len();
-            String::from_utf8(line).map_err(|_| BadLine::NotUtf8)
-        };
-        self.lines.push(Line { number: self.number, text });
-    }
-
-    fn is_full(&self) -> bool {
-        self.lines.len() >= CHUNK_LINES || self.bytes >= CHUNK_BYTES
-    }
-
-    /// Whether there is somebody to hand on to.
-    fn hand_on(&mut self, give: &mut impl FnMut(Chunk) -> bool) -> bool {
-        self.bytes = 0;
-        self.lines.is_empty() || give(Ok(mem::take(&mut self.lines)))
-    }
+/// Whether there is somebody to hand on to.
+fn hand_on(lines: &mut LineSplitter, give: &mut impl FnMut(Chunk) -> bool) -> bool {
+    lines.complete() == 0 || give(Ok(lines.drain()))
 }
 
 #[cfg(test)]
@@ -177,18 +95,6 @@ mod tests {
     fn lines_are_numbered_and_blank_ones_left_out() {
         assert_eq!(lines(b"a\r\n\n  \nb"), [line(1, "a\r"), line(4, "b")]);
         assert_eq!(lines(b""), []);
-    }
-
-    #[test]
-    fn a_bad_line_does_not_hide_the_next() {
-        let mut input = vec![b'x'; MAX_LINE_BYTES + 1];
-        input.extend(b"\n\xff\xfe\nok\n");
-        let read = lines(&input);
-        assert_eq!(read[0], Line { number: 1, text: Err(BadLine::TooLong) });
-        assert_eq!(read[1], Line { number: 2, text: Err(BadLine::NotUtf8) });
-        assert_eq!(read[2], line(3, "ok"));
-        let longest = vec![b'x'; MAX_LINE_BYTES];
-        assert!(lines(&longest)[0].text.is_ok());
     }
 
     #[test]

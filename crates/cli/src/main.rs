@@ -2,6 +2,7 @@
 
 mod answers;
 mod args;
+mod breakers;
 mod capture;
 mod completions;
 mod config;
@@ -13,8 +14,11 @@ mod lines;
 mod logs;
 mod out;
 mod progress;
+mod recovery;
 mod replay;
+mod serve;
 mod session;
+mod spool;
 mod store;
 mod table;
 mod text;
@@ -32,7 +36,12 @@ use crate::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Output::new(&cli.globals);
-    if let Err(failure) = logs::start(&out) {
+    let logs = if let Command::Serve(args) = &cli.command {
+        logs::start_server(args, &out)
+    } else {
+        logs::start(&out)
+    };
+    if let Err(failure) = logs {
         return exit::finish(&out, Err(failure));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -49,9 +58,13 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, &globals, out).await,
         Command::Capture(args) => capture::run(*args, &globals, out).await,
         Command::Entries(command) => entries::run(command, &globals, out).await,
+        Command::Breakers(command) => breakers::run(command, &globals, out).await,
         Command::Facets(args) => facets::run(args, &globals, out).await,
         Command::Replay(args) => replay::run(args, &globals, out).await,
+        Command::Recovery(command) => recovery::run(command, &globals, out).await,
         Command::Store(command) => store::run(command, &globals, out).await,
+        Command::Spool(command) => spool::run(command, &globals, out).await,
+        Command::Serve(args) => serve::run(args, &globals, out).await,
         Command::Config => config::run(&globals, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::DemoGateway(args) => demo::run_gateway(args, out).await,

@@ -23,7 +23,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens the store that the command line, the environment, the settings file or the platform name.
+    /// Opens the store that the command line, the environment, the settings file or the platform name. No spool is
+    /// opened: a command that captures nothing neither fills nor empties one.
     pub(crate) async fn open(globals: &Globals) -> Result<Self, Failure> {
         Self::open_with(globals, |_| {}).await
     }
@@ -33,6 +34,19 @@ impl Session {
         globals: &Globals,
         want: impl FnOnce(&mut Settings),
     ) -> Result<Self, Failure> {
+        let without_spool = |settings: &mut Settings| {
+            settings.spool.dir = None;
+            want(settings);
+        };
+        Self::open_as(globals, without_spool).await
+    }
+
+    /// As [`open`](Self::open), with the spool of the settings, if they name one.
+    pub(crate) async fn open_with_spool(globals: &Globals) -> Result<Self, Failure> {
+        Self::open_as(globals, |_| {}).await
+    }
+
+    async fn open_as(globals: &Globals, want: impl FnOnce(&mut Settings)) -> Result<Self, Failure> {
         let environment = environment()?;
         let mut settings = settings(globals, &environment)?;
         want(&mut settings);
@@ -125,7 +139,7 @@ fn actor(globals: &Globals, environment: &[(String, String)]) -> Result<Actor, F
 }
 
 fn not_opened(error: &OpenError) -> Failure {
-    let is_store = matches!(error, OpenError::Store(_));
+    let is_store = matches!(error, OpenError::Store(_) | OpenError::Spool(_));
     let code = if is_store { Code::Unavailable } else { Code::Usage };
     Failure::new(code, Chain(error).to_string())
 }

@@ -2,11 +2,10 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use baldur::{
-    Timestamp,
-    name::ServiceName,
-    policy::{NameChange, normalize_service},
-};
+use baldur::Timestamp;
+use baldur_http::forms;
+
+pub(crate) use baldur_http::forms::service;
 
 use crate::exit::{Code, Failure};
 
@@ -59,23 +58,9 @@ pub(crate) fn entries(count: u64) -> String {
     format!("{} {}", number(count), if count == 1 { "entry" } else { "entries" })
 }
 
-/// The name of a service, spelled as capture keeps it, so that `Payment-Gateway` finds what it captured.
-pub(crate) fn service(text: &str) -> Result<ServiceName, String> {
-    let name = normalize_service(text);
-    match name.change {
-        NameChange::Unchanged | NameChange::Canonicalised => {
-            ServiceName::parse(&name.canonical).map_err(|error| error.to_string())
-        }
-        NameChange::Replaced => Err("the name of a service has a letter or a digit".to_owned()),
-    }
-}
-
 /// A point in time: RFC 3339, or so long ago (`2h`).
 pub(crate) fn point(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    if let Ok(ago) = humantime::parse_duration(text) {
-        return Ok(now.saturating_sub(ago));
-    }
-    text.parse().map_err(|_| {
+    forms::point(text, now).ok_or_else(|| {
         let text = short(text, 64);
         Failure::new(Code::Usage, format!("`{option} {text}` is no point in time"))
             .hint("write RFC 3339, such as 2026-01-31T12:00:00Z, or how long ago, such as 2h")
@@ -91,8 +76,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// Two words with a sign between them, such as `order:4711`, for clap.
 pub(crate) fn pair(sign: char) -> impl Fn(&str) -> Result<(String, String), String> + Clone {
     move |text| {
-        text.split_once(sign)
-            .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        forms::pair(text, sign)
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .ok_or_else(|| format!("write two words with `{sign}` between them"))
     }

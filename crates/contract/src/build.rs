@@ -1,10 +1,10 @@
 //! Builders of captures: a case says what matters to it and nothing else.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroU64, str::FromStr, time::Duration};
 
 use baldur_core::{
     Clock, EntryId, Evidence, FailedOp, Fingerprint, Json, NotReplayable, OpState, Timestamp,
-    command::Capture,
+    command::{Capture, LiveLimits, OnMerge, WhenFull},
     failed_op::DEFAULT_MAX_RETRIES,
     id,
     name::{Actor, Domain, FailureType, IdempotencyKey, Namespace, ServiceName, ShortText},
@@ -191,6 +191,24 @@ impl OpBuilder {
     #[must_use]
     pub fn next_attempt_in(mut self, delay: Duration) -> Self {
         self.0.next_attempt_in = delay;
+        self
+    }
+
+    /// Names limits of live entries; 0 is no limit.
+    #[must_use]
+    pub fn limits(mut self, in_domain: u64, in_all: u64, when_full: WhenFull) -> Self {
+        self.0.limits = Some(LiveLimits {
+            in_domain: NonZeroU64::new(in_domain),
+            in_all: NonZeroU64::new(in_all),
+            when_full,
+        });
+        self
+    }
+
+    /// Sets whose payload a merge keeps.
+    #[must_use]
+    pub fn on_merge(mut self, on_merge: OnMerge) -> Self {
+        self.0.on_merge = on_merge;
         self
     }
 

@@ -10,8 +10,8 @@ use baldur_core::{
         SettleOutcome,
     },
     port::{
-        Captured, CheckDepth, ClaimBatchOutcome, ClaimError, Disposition, ExportedEntry, Lapsed,
-        Settled,
+        CaptureError, Captured, CheckDepth, ClaimBatchOutcome, ClaimError, Disposition,
+        ExportedEntry, Lapsed, LimitScope, Settled,
     },
 };
 
@@ -84,6 +84,17 @@ impl StoreUnderTest {
         let captured = self.keep(capture).await?;
         ensure_eq!((captured.id, captured.disposition), (id, Disposition::New));
         Ok(id)
+    }
+
+    /// Tries to keep an operation for which there must be no room.
+    pub(crate) async fn no_room(
+        &self,
+        capture: Capture,
+    ) -> Result<(LimitScope, u64, u64), Failure> {
+        match only(self.capture.capture_batch(vec![capture]).await)? {
+            Err(CaptureError::LimitReached { scope, live, limit }) => Ok((scope, live, limit)),
+            answer => Err(Failure::new(format!("expected no room: {answer:?}"))),
+        }
     }
 
     pub(crate) async fn find(&self, id: EntryId) -> Result<Option<FailedOp>, Failure> {

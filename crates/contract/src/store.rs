@@ -4,7 +4,10 @@ use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
 use baldur_core::{
     name::Namespace,
-    port::{CaptureStore, ClaimStore, EntryReader, EvidenceLog, StoreAdmin},
+    port::{
+        CaptureStore, CircuitBreakerStore, ClaimStore, EntryReader, EvidenceLog, PaceStore,
+        StoreAdmin,
+    },
 };
 
 use crate::clock::ManualClock;
@@ -35,6 +38,10 @@ pub struct StoreUnderTest {
     pub evidence: Arc<dyn EvidenceLog>,
     /// Its port for administration.
     pub admin: Arc<dyn StoreAdmin>,
+    /// Its port for circuit breakers.
+    pub breakers: Arc<dyn CircuitBreakerStore>,
+    /// Its port for a shared pace.
+    pub pace: Arc<dyn PaceStore>,
     close: Close,
     reopen: Option<Factory>,
     sibling: Option<Sibling>,
@@ -46,7 +53,8 @@ impl StoreUnderTest {
     /// A store all of whose ports are in one type. `close` closes it, for all its clones.
     pub fn new<S, C, F>(store: S, namespace: Namespace, clock: Arc<ManualClock>, close: C) -> Self
     where
-        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin + Clone,
+        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin,
+        S: CircuitBreakerStore + PaceStore + Clone,
         C: Fn(S) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
@@ -59,7 +67,9 @@ impl StoreUnderTest {
             reader: Arc::<S>::clone(&store),
             claims: Arc::<S>::clone(&store),
             evidence: Arc::<S>::clone(&store),
-            admin: store,
+            admin: Arc::<S>::clone(&store),
+            breakers: Arc::<S>::clone(&store),
+            pace: store,
             close: Arc::new(move || Box::pin(close(S::clone(&closed)))),
             reopen: None,
             sibling: None,

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub use self::{
     merge::{merge, replaced_payload},
     room::{LimitReached, MAX_EVICTIONS, Room, evict, room},
+    shared_breaker::{BreakerRecord, OrderRecord, save_breaker},
 };
 use crate::{
     command::{Act, Action, Capture, ClaimTerms, Settle, SettleOutcome},
@@ -329,5 +330,6 @@ fn note_of(outcome: &SettleOutcome) -> &str {
 
 mod merge;
 mod room;
+mod shared_breaker;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@
 //! | [`port::ClaimStore`] | claim, settle, move by hand |
 //! | [`port::EvidenceLog`] | read what was done |
 //! | [`port::StoreAdmin`] | check a store, import entries |
+//! | [`port::CircuitBreakerStore`] | share the state of circuit breakers |
+//! | [`port::PaceStore`] | share the pace of replays |
 //! | [`port::ReplayHandler`] | run an operation again: the host's part |
 
 pub mod admission;

@@ -1,15 +1,13 @@
-//! The circuit breaker, by examples and by arbitrary sequences of calls.
+//! The circuit breaker, by examples.
 
 use std::time::Duration;
 
-use baldur_core::policy::breaker::{
-    Admission, Admitted, Breaker, BreakerChange, BreakerPolicy, BreakerSettings, BreakerState,
-    CallOutcome, SlowCalls, Ticket,
-};
-use proptest::prelude::*;
-
 use BreakerState::{Closed, HalfOpen, Open};
 use CallOutcome::{Dropped, Failure, Ignored, Success};
+use baldur_core::policy::breaker::{
+    Admission, Admitted, Breaker, BreakerChange, BreakerPolicy, BreakerSettings, BreakerState,
+    BreakerWindow, CallOutcome, ForcedState, SlowCalls, Ticket, Told,
+};
 
 const FAST: Duration = Duration::from_millis(1);
 
@@ -18,7 +16,7 @@ const fn at(seconds: u64) -> Duration {
 }
 
 const SETTINGS: BreakerSettings = BreakerSettings {
-    window: 10,
+    window: BreakerWindow::Calls(10),
     minimum_calls: 4,
     failure_rate: 0.5,
     consecutive_failures: None,
@@ -148,156 +146,123 @@ fn a_late_result_changes_nothing() {
     assert_eq!(breaker.state(), HalfOpen);
 }
 
-#[derive(Debug, Clone)]
-enum Command {
-    Admit,
-    /// One of the tickets that are out.
-    Record(usize, CallOutcome, u64),
-    /// A caller that never comes back.
-    Lose(usize),
-    Wait(u64),
-    StepBack(u64),
-}
-
-fn command() -> impl Strategy<Value = Command> {
-    let outcome = prop_oneof![Just(Success), Just(Failure), Just(Ignored), Just(Dropped)];
-    prop_oneof![
-        4 => Just(Command::Admit),
-        4 => (any::<usize>(), outcome, 0_u64..2000).prop_map(|(i, o, e)| Command::Record(i, o, e)),
-        1 => any::<usize>().prop_map(Command::Lose),
-        2 => (0_u64..40_000).prop_map(Command::Wait),
-        1 => (0_u64..5_000).prop_map(Command::StepBack),
-    ]
-}
-
-fn settings() -> impl Strategy<Value = BreakerSettings> {
-    (1_u32..8, 1_u32..4, 1_u32..4, 0.1_f64..1.0, prop::option::of(1_u32..4), any::<bool>())
-        .prop_map(|(window, max_probes, successes_to_close, rate, consecutive_failures, slow)| {
-            BreakerSettings {
-                window,
-                minimum_calls: window.div_ceil(2),
-                failure_rate: rate,
-                consecutive_failures,
-                slow_calls: slow.then_some(SlowCalls { threshold: at(1), rate }),
-                max_probes,
-                successes_to_close,
-                ..SETTINGS
-            }
-        })
-}
-
-/// What an observer knows: only what the breaker answered.
-struct Observer {
-    state: BreakerState,
-    /// Changes seen, which numbers the generations.
-    generation: usize,
-    opened_at: Duration,
-    now: Duration,
-    tickets: Vec<(Ticket, usize)>,
-    lost: u32,
-}
-
-impl Observer {
-    fn see(&mut self, change: Option<BreakerChange>) -> Result<(), TestCaseError> {
-        let Some(BreakerChange { from, to }) = change else { return Ok(()) };
-        prop_assert_eq!(from, self.state);
-        let legal = [(Closed, Open), (Open, HalfOpen), (HalfOpen, Closed), (HalfOpen, Open)];
-        prop_assert!(legal.contains(&(from, to)), "{from:?} to {to:?}");
-        if to == Open {
-            self.opened_at = self.now;
-        }
-        (self.state, self.generation, self.lost) = (to, self.generation + 1, 0);
-        Ok(())
+#[test]
+fn calls_leave_a_window_of_time_when_they_are_old() {
+    let window = BreakerWindow::Time { length: at(10), buckets: 10 };
+    let mut breaker = breaker(BreakerSettings { window, ..SETTINGS });
+    for second in [0, 1, 2] {
+        assert_eq!(call(&mut breaker, Failure, at(second)), None);
     }
-
-    fn out(&self) -> usize {
-        self.tickets.iter().filter(|(_, generation)| *generation == self.generation).count()
-            + self.lost as usize
+    // The first three have left, so this one is the first of a new window.
+    assert_eq!(call(&mut breaker, Failure, at(13)), None);
+    for outcome in [Success, Success] {
+        assert_eq!(call(&mut breaker, outcome, at(15)), None);
     }
+    let change = call(&mut breaker, Failure, at(19));
+    assert_eq!(change, Some(BreakerChange { from: Closed, to: Open }), "two of four failed");
+}
 
-    fn admit(
-        &mut self,
-        breaker: &mut Breaker,
-        clock: Duration,
-        settings: &BreakerSettings,
-    ) -> Result<(), TestCaseError> {
-        self.now = self.now.max(clock);
-        let Admitted { admission, change } = breaker.admit(clock);
-        let was_open = self.state == Open;
-        self.see(change)?;
-        let max_probes = settings.max_probes as usize;
-        match admission {
-            Admission::Allowed { probe, ticket } => {
-                prop_assert!(self.state != Open);
-                prop_assert_eq!(probe, self.state == HalfOpen);
-                let is_over = self.now.saturating_sub(self.opened_at) >= settings.open_base;
-                prop_assert!(!was_open || is_over, "an open breaker rejects before its time");
-                self.tickets.push((ticket, self.generation));
-                prop_assert!(!probe || self.out() <= max_probes, "too many probes");
-            }
-            Admission::Rejected { retry_in } => {
-                prop_assert!(retry_in <= settings.open_max && !retry_in.is_zero());
-                // No permit has leaked: all are out.
-                prop_assert!(
-                    self.state == Open || (self.state == HalfOpen && self.out() == max_probes)
-                );
-            }
-        }
-        Ok(())
+#[test]
+fn slow_calls_open_it_in_a_window_of_time() {
+    let slow_calls = Some(SlowCalls { threshold: at(1), rate: 1.0 });
+    let window = BreakerWindow::Time { length: at(10), buckets: 5 };
+    let mut breaker = breaker(BreakerSettings { slow_calls, window, ..SETTINGS });
+    for count in 1..=4 {
+        let ticket = ticket(&mut breaker, at(count));
+        assert_eq!(breaker.record(ticket, Success, at(1), at(count)).is_some(), count == 4);
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+#[test]
+fn an_order_to_open_rejects_until_it_ends() {
+    let mut breaker = breaker(SETTINGS);
+    let before = ticket(&mut breaker, at(0));
+    breaker.force(ForcedState::Open, Some(at(60)), at(0));
+    assert_eq!((breaker.effective(at(59)), breaker.state()), (Open, Closed));
+    assert_eq!(retry_in(&mut breaker, at(20)), at(40));
+    assert_eq!(breaker.record(before, Success, FAST, at(21)), None);
+    assert_eq!(breaker.effective(at(60)), Closed);
+    assert_eq!(call(&mut breaker, Success, at(60)), None);
+}
 
-    #[test]
-    fn every_sequence_of_calls_keeps_the_guarantees(
-        settings in settings(),
-        commands in prop::collection::vec(command(), 1..200),
-    ) {
-        let mut breaker = breaker(settings);
-        let mut observer = Observer {
-            state: Closed,
-            generation: 0,
-            opened_at: at(0),
-            now: at(0),
-            tickets: Vec::new(),
-            lost: 0,
-        };
-        let mut clock = at(0);
-        for command in commands {
-            match command {
-                Command::Admit => observer.admit(&mut breaker, clock, &settings)?,
-                Command::Record(index, outcome, elapsed) if !observer.tickets.is_empty() => {
-                    observer.now = observer.now.max(clock);
-                    let (ticket, generation) =
-                        observer.tickets.swap_remove(index % observer.tickets.len());
-                    let change =
-                        breaker.record(ticket, outcome, Duration::from_millis(elapsed), clock);
-                    prop_assert!(change.is_none() || generation == observer.generation);
-                    observer.see(change)?;
-                }
-                Command::Lose(index) if !observer.tickets.is_empty() => {
-                    let (_, generation) = observer.tickets.swap_remove(index % observer.tickets.len());
-                    observer.lost += u32::from(generation == observer.generation);
-                }
-                Command::Record(..) | Command::Lose(_) => {}
-                Command::Wait(millis) => clock += Duration::from_millis(millis),
-                Command::StepBack(millis) => clock = clock.saturating_sub(Duration::from_millis(millis)),
-            }
-            prop_assert_eq!(breaker.state(), observer.state);
-        }
+#[test]
+fn an_order_without_an_end_lasts_until_it_is_lifted() {
+    let mut breaker = breaker(SETTINGS);
+    breaker.force(ForcedState::Open, None, at(0));
+    assert_eq!(retry_in(&mut breaker, at(100_000)), SETTINGS.open_max);
+    breaker.lift();
+    assert_eq!(call(&mut breaker, Success, at(100_000)), None);
+}
 
-        // Whatever happened, it recovers once calls succeed.
-        for _ in 0..20 {
-            clock = clock.max(observer.now) + settings.open_max + settings.probe_timeout;
-            observer.now = clock;
-            let Admitted { admission, change } = breaker.admit(clock);
-            observer.see(change)?;
-            if let Admission::Allowed { ticket, .. } = admission {
-                observer.see(breaker.record(ticket, Success, FAST, clock))?;
-            }
-        }
-        prop_assert_eq!(breaker.state(), Closed);
+#[test]
+fn calls_that_pass_by_an_order_are_not_counted() {
+    let mut breaker = opened(SETTINGS);
+    breaker.force(ForcedState::Closed, Some(at(30)), at(1));
+    let during = ticket(&mut breaker, at(2));
+    for _ in 0..20 {
+        assert_eq!(call(&mut breaker, Failure, at(12)), None);
     }
+    assert_eq!((breaker.effective(at(12)), breaker.state()), (Closed, Open));
+    // Its own open time ran on, so it probes once the order is over.
+    let Admitted { admission, change } = breaker.admit(at(30));
+    assert_eq!(change, Some(BreakerChange { from: Open, to: HalfOpen }));
+    let Admission::Allowed { probe: true, ticket: probe } = admission else { panic!("no probe") };
+    assert_eq!(breaker.record(during, Failure, FAST, at(31)), None);
+    assert_eq!(breaker.record(probe, Success, FAST, at(31)), None);
+    assert_eq!(breaker.state(), HalfOpen);
+}
+
+#[test]
+fn an_order_that_is_over_already_is_none() {
+    let mut breaker = breaker(SETTINGS);
+    breaker.force(ForcedState::Open, Some(at(5)), at(5));
+    assert_eq!(breaker.order(at(0)), None);
+    assert_eq!(call(&mut breaker, Success, at(5)), None);
+}
+
+#[test]
+fn what_others_saw_is_taken_over() {
+    let open = |remaining| Told::Open { remaining, reopenings: 2 };
+    let half_open = Told::HalfOpen { reopenings: 2 };
+    let closed = || breaker(SETTINGS);
+    let probing = || {
+        let mut breaker = opened(SETTINGS);
+        let _probe = ticket(&mut breaker, at(10));
+        breaker
+    };
+    let to = |from, to| Some(BreakerChange { from, to });
+    for (mut breaker, told, change) in [
+        (closed(), Told::Closed, None),
+        (closed(), open(at(5)), to(Closed, Open)),
+        (closed(), half_open, to(Closed, HalfOpen)),
+        (opened(SETTINGS), Told::Closed, to(Open, Closed)),
+        (opened(SETTINGS), open(at(5)), None),
+        (opened(SETTINGS), half_open, None),
+        (probing(), Told::Closed, to(HalfOpen, Closed)),
+        (probing(), open(at(5)), to(HalfOpen, Open)),
+        (probing(), half_open, None),
+    ] {
+        let state = breaker.state();
+        assert_eq!(breaker.adopt(told, at(10)), change, "{told:?} to one that was {state:?}");
+    }
+}
+
+#[test]
+fn the_longer_open_time_and_the_larger_number_of_reopenings_hold() {
+    let mut breaker = opened(SETTINGS);
+    breaker.adopt(Told::Open { remaining: at(4), reopenings: 0 }, at(1));
+    assert_eq!(retry_in(&mut breaker, at(1)), at(9));
+    breaker.adopt(Told::Open { remaining: at(25), reopenings: 1 }, at(1));
+    assert_eq!((retry_in(&mut breaker, at(1)), breaker.open_for(at(2))), (at(25), Some(at(24))));
+    assert_eq!(call(&mut breaker, Failure, at(26)).map(|change| change.to), Some(Open));
+    assert_eq!(retry_in(&mut breaker, at(26)), at(30), "as after the second reopening");
+    breaker.adopt(Told::Closed, at(26));
+    assert_eq!((breaker.reopenings(), breaker.open_for(at(26))), (0, None));
+}
+
+#[test]
+fn an_open_time_of_others_is_taken_over_up_to_a_day() {
+    let mut breaker = breaker(SETTINGS);
+    breaker.adopt(Told::Open { remaining: Duration::MAX, reopenings: 0 }, at(1));
+    assert_eq!(retry_in(&mut breaker, at(1)), Duration::from_hours(24));
 }

@@ -219,6 +219,23 @@ fn the_work_is_linear_for_hostile_input() {
         "<password>",
         "a<token>",
         "cookie:\n",
+        "name=password ",
+        "name=[",
+        "form-data; name=password",
+        "-u a:b ",
+        "mysql -p",
+        "identified by ",
+        "login a password ",
+        "a@tcp(",
+        "jdbc:oracle:",
+        "GB82 WEST ",
+        "4111.",
+        "12345678:",
+        "aaaaQ~",
+        "%70assword%3D",
+        "%2525",
+        "[1] ",
+        "token=|\n ",
     ] {
         let hostile = unit.repeat((1 << 20) / unit.len());
         let _ = redact_text(&hostile, &rules);

@@ -148,7 +148,7 @@ fn version_1_of_evidence_reads_and_writes_to_the_letter() {
 
 fn full_capture() -> Capture {
     Capture {
-        expires_in: Some(Duration::from_mins(60)),
+        expires_in: Some(Duration::from_hours(1)),
         next_attempt_in: Duration::from_micros(1_500_001),
         on_merge: OnMerge::KeepLast,
         ..Capture::new(full_entry(), full_evidence().evidence)

@@ -98,9 +98,8 @@ impl CaptureStore for FaultyStore {
 impl FaultyStore {
     fn promise(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureError>> {
         let stored = || Durability::Stored { level: "promised".into() };
-        let promised = |capture: &Capture| {
-            Ok(Captured::new(capture.op.id, stored(), 1, Disposition::New))
-        };
+        let promised =
+            |capture: &Capture| Ok(Captured::new(capture.op.id, stored(), 1, Disposition::New));
         let answers = captures.iter().map(promised).collect();
         let store = Arc::clone(&self.store);
         tokio::spawn(async move {

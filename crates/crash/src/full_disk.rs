@@ -43,7 +43,10 @@ impl Report {
         let Self { acknowledged, acknowledged_after, refusals, lost } = self;
         let refusals: Vec<&str> = refusals.iter().map(String::as_str).collect();
         [
-            format!("  {:<22}{acknowledged}, and {acknowledged_after} when there was room again", "acknowledged"),
+            format!(
+                "  {:<22}{acknowledged}, and {acknowledged_after} when there was room again",
+                "acknowledged"
+            ),
             format!("  {:<22}{}", "told when full", refusals.join("; ")),
             format!("  {:<22}{lost}", "lost"),
         ]

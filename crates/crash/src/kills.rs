@@ -147,7 +147,11 @@ impl Listened {
 }
 
 /// Listens until it is time to kill. Whether that is because of a fail point.
-async fn hear(victim: &mut Victim, told: &mut Told, acknowledgements: usize) -> Result<bool, Failure> {
+async fn hear(
+    victim: &mut Victim,
+    told: &mut Told,
+    acknowledgements: usize,
+) -> Result<bool, Failure> {
     while let Some(said) = victim.next().await? {
         told.note(&said);
         match said {
@@ -178,8 +182,16 @@ async fn settle(dir: &Path) -> Result<(), Failure> {
 impl Report {
     /// The report for people.
     pub(crate) fn table(&self) -> String {
-        let Self { kills, at_fail_points, in_pairs, entries, left_in_spool, set_aside, torn_tails, verdict } =
-            self;
+        let Self {
+            kills,
+            at_fail_points,
+            in_pairs,
+            entries,
+            left_in_spool,
+            set_aside,
+            torn_tails,
+            verdict,
+        } = self;
         let rows = [
             ("kills", format!("{kills}, {at_fail_points} at fail points, {in_pairs} in pairs")),
             ("entries", format!("{entries}, {} of them unannounced", verdict.unannounced)),
@@ -188,13 +200,20 @@ impl Report {
             ("told queued, flushed", verdict.flushed.to_string()),
             (
                 "told queued only",
-                format!("{}, {} of them gone with their process", verdict.only_queued, verdict.only_queued_lost),
+                format!(
+                    "{}, {} of them gone with their process",
+                    verdict.only_queued, verdict.only_queued_lost
+                ),
             ),
-            ("left in the spool", format!("{left_in_spool}; {set_aside} put aside, {torn_tails} torn tails")),
+            (
+                "left in the spool",
+                format!("{left_in_spool}; {set_aside} put aside, {torn_tails} torn tails"),
+            ),
             ("lost", listed(&verdict.lost)),
             ("doubled", listed(&verdict.doubled)),
         ];
-        let lines: Vec<String> = rows.iter().map(|(name, value)| format!("  {name:<22}{value}")).collect();
+        let lines: Vec<String> =
+            rows.iter().map(|(name, value)| format!("  {name:<22}{value}")).collect();
         lines.join("\n")
     }
 }

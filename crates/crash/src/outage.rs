@@ -78,9 +78,14 @@ impl Report {
 
     /// The report for people.
     pub(crate) fn table(&self) -> String {
-        let Self { acknowledged, spooled, refused, lost, out_of_order, before, during, after, .. } = self;
+        let Self {
+            acknowledged, spooled, refused, lost, out_of_order, before, during, after, ..
+        } = self;
         let mut lines = vec![
-            format!("  {:<22}{acknowledged}, {spooled} of them spooled; {refused} refused", "acknowledged"),
+            format!(
+                "  {:<22}{acknowledged}, {spooled} of them spooled; {refused} refused",
+                "acknowledged"
+            ),
             format!("  {:<22}{lost}", "lost"),
             format!("  {:<22}{out_of_order}", "out of order"),
         ];
@@ -91,7 +96,10 @@ impl Report {
                 format!("{name} the outage"),
             ));
         }
-        lines.push(format!("  {:<22}{} ms after the outage", "drained", self.drained_in_milliseconds));
+        lines.push(format!(
+            "  {:<22}{} ms after the outage",
+            "drained", self.drained_in_milliseconds
+        ));
         lines.join("\n")
     }
 }

@@ -67,7 +67,11 @@ impl Promises {
             spooled: of_level("spooled"),
             flushed: of_level("flushed"),
             lost: lost.map(|(id, level)| format!("{id} ({level})")).collect(),
-            doubled: there.iter().filter(|(_, times)| **times != 1).map(|(id, _)| id.to_string()).collect(),
+            doubled: there
+                .iter()
+                .filter(|(_, times)| **times != 1)
+                .map(|(id, _)| id.to_string())
+                .collect(),
             only_queued: self.only_queued.len(),
             only_queued_lost: self.only_queued.iter().filter(|id| !there.contains_key(*id)).count(),
             unannounced: there

@@ -62,7 +62,8 @@ impl FromStr for Said {
                 .map(Self::Held)
                 .ok_or(Torn),
             level => {
-                let level = Level::ALL.into_iter().find(|known| known.as_str() == level).ok_or(Torn)?;
+                let level =
+                    Level::ALL.into_iter().find(|known| known.as_str() == level).ok_or(Torn)?;
                 rest.parse().map(|id| Self::Acknowledged(level, id)).map_err(|_| Torn)
             }
         }

@@ -63,7 +63,11 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Opens store and spool under `dir`.
-    pub(crate) async fn open(dir: &Path, mode: CaptureMode, faults: Faults) -> Result<Self, Failure> {
+    pub(crate) async fn open(
+        dir: &Path,
+        mode: CaptureMode,
+        faults: Faults,
+    ) -> Result<Self, Failure> {
         let Faults { hold, twin } = faults;
         let (hold, outage) = (Arc::new(hold), Arc::new(Outage::default()));
         let namespace = Namespace::default_namespace();
@@ -88,7 +92,8 @@ impl Stack {
             removes_early: twin == Some(Twin::RemoveBeforeStored),
         });
         let spooling = SpoolingStore::new(faulty_store, faulty_spool, SpoolingPolicy::default());
-        let env = Env::system(namespace, WorkerName::parse(&format!("crash-{}", std::process::id()))?);
+        let env =
+            Env::system(namespace, WorkerName::parse(&format!("crash-{}", std::process::id()))?);
         let ledger = Ledger::new();
         let adopter = Arc::clone(&spool);
         let hooks = DrainHooks {
@@ -98,7 +103,8 @@ impl Stack {
                 Box::pin(async move { spool.adopt().await.map_err(SpoolError::from) })
             })),
         };
-        let policy = DrainPolicy { adopt_every: Duration::from_millis(200), ..DrainPolicy::default() };
+        let policy =
+            DrainPolicy { adopt_every: Duration::from_millis(200), ..DrainPolicy::default() };
         let drainer = Drainer::start(&spooling, ledger.clone(), &env, policy, hooks)?;
         let durable: Arc<dyn CaptureStore> = Arc::new(spooling.durable());
         let outbox = Outbox::start(
@@ -108,7 +114,8 @@ impl Stack {
             &env,
             OutboxPolicy::default(),
         )?;
-        let counted = |store| -> Arc<dyn CaptureStore> { Arc::new(Counted::new(store, ledger.clone())) };
+        let counted =
+            |store| -> Arc<dyn CaptureStore> { Arc::new(Counted::new(store, ledger.clone())) };
         let routes = CaptureRoutes {
             mode,
             store: counted(Arc::new(spooling)),

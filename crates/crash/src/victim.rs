@@ -83,7 +83,9 @@ impl Victim {
     /// The next thing that it says; `None` when it is gone.
     pub(crate) async fn next(&mut self) -> Result<Option<Said>, Failure> {
         loop {
-            let line = timeout(PATIENCE, self.lines.next_line()).await.map_err(|_| "a victim is silent")?;
+            let line = timeout(PATIENCE, self.lines.next_line())
+                .await
+                .map_err(|_| "a victim is silent")?;
             let Some(line) = line? else { return Ok(None) };
             // A line that the kill cut off was never said: nobody was told anything yet.
             if let Ok(said) = line.parse() {
@@ -104,7 +106,8 @@ impl Victim {
 
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(mut self) -> Result<(), Failure> {
-        let status = timeout(PATIENCE, self.process.wait()).await.map_err(|_| "it does not end")??;
+        let status =
+            timeout(PATIENCE, self.process.wait()).await.map_err(|_| "it does not end")??;
         if status.success() { Ok(()) } else { Err(format!("it ended with {status}").into()) }
     }
 }

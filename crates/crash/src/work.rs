@@ -103,9 +103,8 @@ async fn capture_on(
 /// Lets the store be out, now and then.
 async fn outages(stack: Arc<Stack>, seed: u64) -> Result<(), Failure> {
     let mut random = SplitMix::new(seed);
-    let mut millis = |least: u64, most: u64| {
-        Duration::from_millis(least + random.next() % (most - least))
-    };
+    let mut millis =
+        |least: u64, most: u64| Duration::from_millis(least + random.next() % (most - least));
     loop {
         sleep(millis(10, 150)).await;
         stack.outage.set(true);

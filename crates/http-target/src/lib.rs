@@ -25,6 +25,7 @@ mod endpoint;
 mod envelope;
 mod error;
 mod headers;
+mod probe;
 mod target;
 mod tls;
 
@@ -32,6 +33,7 @@ pub use allow::{AllowedHost, AllowedHostError};
 pub use codes::{CodeSet, CodeSetError};
 pub use config::{AllowedHosts, HttpTargetBody, HttpTargetConfig, HttpTargetMethod, UnknownWord};
 pub use error::HttpTargetError;
+pub use probe::{HttpProbe, HttpProbeConfig};
 pub use target::HttpTarget;
 pub use tls::ensure_provider;
 

@@ -138,7 +138,10 @@ fn method(method: HttpTargetMethod) -> Method {
     }
 }
 
-fn client(config: &HttpTargetConfig, endpoint: &Endpoint) -> Result<Client, HttpTargetError> {
+pub(crate) fn client(
+    config: &HttpTargetConfig,
+    endpoint: &Endpoint,
+) -> Result<Client, HttpTargetError> {
     ensure_provider();
     let builder = Client::builder()
         .user_agent(concat!("baldur/", env!("CARGO_PKG_VERSION")))
@@ -155,7 +158,7 @@ fn client(config: &HttpTargetConfig, endpoint: &Endpoint) -> Result<Client, Http
 }
 
 /// The last cause, which says what went wrong and, unlike the outer ones, never holds the URL.
-fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(next) = cause.source() {
         cause = next;

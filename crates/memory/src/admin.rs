@@ -43,7 +43,8 @@ impl StoreAdmin for MemoryStore {
 
 fn import(table: &mut Table, entry: ExportedEntry) -> Imported {
     let ExportedEntry { op, evidence } = entry;
-    if table.row(op.id).is_some() || table.merged(op.id).is_some() {
+    let known = table.row(op.id).is_some() || table.merged(op.id).is_some();
+    if known || table.is_gone(op.id) {
         return Imported::Present;
     }
     table.insert(op, evidence);

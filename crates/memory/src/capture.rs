@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use baldur_core::{
-    EntryId, Timestamp,
+    EntryId, FailedOp, Timestamp,
     command::Capture,
-    decide,
-    port::{CaptureError, CaptureStore, Captured, Disposition, Durability},
+    decide::{self, Room},
+    port::{CaptureError, CaptureStore, Captured, Disposition, Durability, Evicted, LimitScope},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ impl CaptureStore for MemoryStore {
                 .into_iter()
                 .map(|capture| {
                     capture.check(&self.namespace).map_err(CaptureError::Invalid)?;
-                    Ok(keep(table, capture, now))
+                    keep(table, capture, now)
                 })
                 .collect()
         });
@@ -36,26 +36,70 @@ impl CaptureStore for MemoryStore {
     }
 }
 
-fn keep(table: &mut Table, capture: Capture, now: Timestamp) -> Captured {
+fn keep(table: &mut Table, capture: Capture, now: Timestamp) -> Result<Captured, CaptureError> {
     let id = capture.op.id;
-    if table.row(id).is_some() {
-        return captured(id, 1, Disposition::Repeated);
+    if table.row(id).is_some() || table.is_gone(id) {
+        return Ok(captured(id, 1, Disposition::Repeated));
     }
     if let Some(Merged { into, occurrence }) = table.merged(id) {
-        return captured(into, occurrence, Disposition::Repeated);
+        return Ok(captured(into, occurrence, Disposition::Repeated));
     }
     let live = capture.op.dedup_key.as_ref().and_then(|key| table.indexes().live_with(key));
-    if let Some(row) = live.and_then(|live| table.row(live)) {
-        let into = row.op.id;
-        let change = decide::merge(into, &row.op.state, &capture.op, capture.evidence, now);
-        let occurrence = change.state.occurrences;
-        table.change(into, change);
-        table.remember_merged(id, Merged { into, occurrence });
-        return captured(into, occurrence, Disposition::Merged);
+    if let Some(into) = live.and_then(|live| table.row(live)).map(|row| row.op.clone()) {
+        return Ok(merge(table, &into, capture, now));
     }
+    let evicted = make_room(table, &capture, now)?;
+    let named_limits = capture.limits.is_some();
+    let domain = capture.op.domain.clone();
     let (op, record) = decide::keep(capture, now);
     table.insert(op, vec![record]);
-    captured(id, 1, Disposition::New)
+    let live = named_limits.then(|| table.indexes().live(&domain));
+    Ok(Captured { live, evicted, ..captured(id, 1, Disposition::New) })
+}
+
+fn merge(table: &mut Table, into: &FailedOp, capture: Capture, now: Timestamp) -> Captured {
+    let Capture { op, evidence, on_merge, .. } = capture;
+    if let Some(replaced) = decide::replaced_payload(into, &op, on_merge) {
+        table.replace_payload(into.id, replaced);
+    }
+    let change = decide::merge(into.id, &into.state, &op, evidence, now);
+    let occurrence = change.state.occurrences;
+    table.change(into.id, change);
+    table.remember_merged(op.id, Merged { into: into.id, occurrence });
+    captured(into.id, occurrence, Disposition::Merged)
+}
+
+/// Lets entries go until the capture's limits leave room for it.
+fn make_room(
+    table: &mut Table,
+    capture: &Capture,
+    now: Timestamp,
+) -> Result<Vec<Evicted>, CaptureError> {
+    let mut evicted = Vec::new();
+    let Some(limits) = &capture.limits else { return Ok(evicted) };
+    loop {
+        let live = table.indexes().live(&capture.op.domain);
+        let reached = match decide::room(limits, live, evicted.len()) {
+            Room::Enough => return Ok(evicted),
+            Room::None(reached) => return Err(reached.into()),
+            Room::Evict(reached) => reached,
+        };
+        let domain = match reached.scope {
+            LimitScope::Domain => Some(&capture.op.domain),
+            LimitScope::All => None,
+        };
+        let oldest = table.indexes().oldest_evictable(domain);
+        match oldest.and_then(|oldest| table.row(oldest)) {
+            Some(row) => {
+                let (gone, record) = decide::evict(&row.op, capture, reached, now);
+                table.remove(gone.id, record);
+                evicted.push(gone);
+            }
+            None if evicted.is_empty() => return Err(reached.into()),
+            // It takes the place of those that went: the number does not grow.
+            None => return Ok(evicted),
+        }
+    }
 }
 
 fn captured(id: EntryId, occurrence: u64, disposition: Disposition) -> Captured {

@@ -17,7 +17,7 @@ impl EvidenceLog for MemoryStore {
         limit: usize,
     ) -> Result<Vec<EvidenceRecord>, EvidenceError> {
         let trail = self.step("read the evidence", |table| {
-            let records = table.row(entry).map_or(&[][..], |row| &row.evidence);
+            let records = table.evidence(entry);
             // Counters run from 1 without gaps, so the record after counter n is at index n.
             let after = usize::try_from(after).unwrap_or(usize::MAX);
             records.iter().skip(after).take(limit).cloned().collect()
@@ -27,7 +27,7 @@ impl EvidenceLog for MemoryStore {
 
     async fn unsealed(&self, limit: usize) -> Result<Vec<EvidenceRecord>, EvidenceError> {
         let records = self.step("read the unsealed evidence", |table| {
-            table.rows().flat_map(|row| &row.evidence).take(limit).cloned().collect()
+            table.all_evidence().take(limit).cloned().collect()
         })?;
         Ok(records)
     }

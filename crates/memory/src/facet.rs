@@ -25,7 +25,7 @@ pub(crate) struct Combination {
 pub(crate) type Bucket = Option<Arc<Combination>>;
 
 /// The counters.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct FacetCounters {
     known: BTreeSet<Arc<Combination>>,
     cells: BTreeMap<(Bucket, Status), u64>,
@@ -90,6 +90,12 @@ impl FacetCounters {
             }
         }
         Some(total)
+    }
+
+    /// Whether these counters, recomputed from the entries that are there, are the same. Combinations stay known when
+    /// their last entry is gone.
+    pub(crate) fn agrees_with(&self, recomputed: &Self) -> bool {
+        self.cells == recomputed.cells && recomputed.known.is_subset(&self.known)
     }
 
     /// The counters as ports show them.

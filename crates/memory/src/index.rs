@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use baldur_core::{
     EntryId, FailedOp, Status, Timestamp,
     name::{DedupKey, Domain, OrderKey, ServiceName},
+    port::LiveCounts,
 };
 
 /// Where an entry stands in lists and within its order key: (captured at, id).
@@ -46,6 +47,11 @@ pub(crate) struct Indexes {
     live_by_dedup: BTreeMap<DedupKey, BTreeSet<Position>>,
     leases: BTreeSet<(Timestamp, Position)>,
     queues: BTreeMap<QueueName, BTreeSet<DueAt>>,
+    /// How many live entries each domain has; domains without any are absent.
+    live_in: BTreeMap<Domain, u64>,
+    live_in_all: u64,
+    /// Live entries that nobody works on, of each domain and, under no name, of all.
+    evictable: BTreeMap<Option<Domain>, BTreeSet<Position>>,
 }
 
 impl Indexes {
@@ -57,6 +63,13 @@ impl Indexes {
         }
         if !op.state.status.is_live() {
             return;
+        }
+        *self.live_in.entry(op.domain.clone()).or_default() += 1;
+        self.live_in_all += 1;
+        if !op.state.status.is_protected() {
+            for scope in [Some(op.domain.clone()), None] {
+                self.evictable.entry(scope).or_default().insert(position);
+            }
         }
         if let Some(key) = &op.dedup_key {
             self.live_by_dedup.entry(key.clone()).or_default().insert(position);
@@ -77,6 +90,9 @@ impl Indexes {
         if let Some(hold) = &op.state.hold {
             self.leases.remove(&(hold.expires_at, position));
         }
+        if op.state.status.is_live() {
+            self.uncount(op);
+        }
         if let Some(key) = &op.dedup_key
             && let Some(live) = self.live_by_dedup.get_mut(key)
         {
@@ -94,6 +110,35 @@ impl Indexes {
                 self.lines.remove(key);
             }
         }
+    }
+
+    fn uncount(&mut self, op: &FailedOp) {
+        if let Some(live) = self.live_in.get_mut(&op.domain) {
+            *live -= 1;
+            if *live == 0 {
+                self.live_in.remove(&op.domain);
+            }
+        }
+        self.live_in_all -= 1;
+        for scope in [Some(op.domain.clone()), None] {
+            if let Some(evictable) = self.evictable.get_mut(&scope) {
+                evictable.remove(&op.position());
+                if evictable.is_empty() {
+                    self.evictable.remove(&scope);
+                }
+            }
+        }
+    }
+
+    /// How many live entries there are, in a domain and in all.
+    pub(crate) fn live(&self, domain: &Domain) -> LiveCounts {
+        let in_domain = self.live_in.get(domain).copied().unwrap_or_default();
+        LiveCounts { in_domain, in_all: self.live_in_all }
+    }
+
+    /// The oldest live entry that nobody works on, of a domain or of all.
+    pub(crate) fn oldest_evictable(&self, domain: Option<&Domain>) -> Option<EntryId> {
+        self.evictable.get(&domain.cloned())?.first().map(|(_, id)| *id)
     }
 
     pub(crate) fn enqueue(&mut self, op: &FailedOp, at: DueAt) {

@@ -16,6 +16,7 @@
 mod admin;
 mod capture;
 mod claim;
+mod coordinate;
 mod evidence;
 mod facet;
 mod index;

@@ -1,12 +1,13 @@
 //! The entries, their evidence and the indexes, changed together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use baldur_core::{
     EntryId, EvidenceRecord, FailedOp, OpState, Status, Timestamp, decide::Change, name::OrderKey,
 };
 
 use crate::{
+    coordinate::Agreed,
     facet::{Bucket, FacetCounters},
     index::{DueAt, Indexes},
 };
@@ -35,13 +36,20 @@ pub(crate) struct Merged {
 pub(crate) struct Table {
     rows: HashMap<EntryId, Row>,
     merged: HashMap<EntryId, Merged>,
+    /// What was evicted: its id, and its evidence. Sorted, so that answers don't depend on a hash map's whims.
+    gone: BTreeMap<EntryId, Vec<EvidenceRecord>>,
     indexes: Indexes,
     facets: FacetCounters,
     evidence_total: u64,
     evidence_oldest: Option<Timestamp>,
+    agreed: Agreed,
 }
 
 impl Table {
+    pub(crate) fn agreed(&mut self) -> &mut Agreed {
+        &mut self.agreed
+    }
+
     pub(crate) fn row(&self, id: EntryId) -> Option<&Row> {
         self.rows.get(&id)
     }
@@ -61,6 +69,23 @@ impl Table {
 
     pub(crate) fn merged(&self, id: EntryId) -> Option<Merged> {
         self.merged.get(&id).copied()
+    }
+
+    /// Whether an entry with this id was here and went.
+    pub(crate) fn is_gone(&self, id: EntryId) -> bool {
+        self.gone.contains_key(&id)
+    }
+
+    /// All evidence of an entry, also when it is gone.
+    pub(crate) fn evidence(&self, id: EntryId) -> &[EvidenceRecord] {
+        let gone = || self.gone.get(&id).map(Vec::as_slice);
+        self.row(id).map(|row| row.evidence.as_slice()).or_else(gone).unwrap_or_default()
+    }
+
+    /// All evidence that there is, entry by entry.
+    pub(crate) fn all_evidence(&self) -> impl Iterator<Item = &EvidenceRecord> {
+        let here = self.rows().map(|row| &row.evidence);
+        here.chain(self.gone.values()).flatten()
     }
 
     pub(crate) fn remember_merged(&mut self, id: EntryId, merged: Merged) {
@@ -94,6 +119,33 @@ impl Table {
             row.evidence.push(record);
         }
         self.replace_state(id, state);
+    }
+
+    /// Stores the entry with another payload. Nothing that is indexed may differ.
+    pub(crate) fn replace_payload(&mut self, id: EntryId, op: FailedOp) {
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.op = op;
+        }
+    }
+
+    /// Removes an entry. Its evidence, with this last record, and its id stay.
+    pub(crate) fn remove(&mut self, id: EntryId, record: EvidenceRecord) {
+        let Some(row) = self.rows.get(&id) else { return };
+        let order_key = row.op.order_key.clone();
+        let head_before = self.head(order_key.as_ref());
+        let Some(mut row) = self.rows.remove(&id) else { return };
+        if let Some(at) = row.queued.take() {
+            self.indexes.dequeue(&row.op, at);
+        }
+        self.indexes.remove(&row.op);
+        self.facets.remove(&row.bucket, row.op.state.status);
+        self.note_evidence(&record);
+        row.evidence.push(record);
+        self.gone.insert(id, row.evidence);
+        let head_after = self.head(order_key.as_ref());
+        for id in [head_before, head_after].into_iter().flatten() {
+            self.place(id);
+        }
     }
 
     /// Stores a new state that needs no evidence: an extended lease.
@@ -176,15 +228,18 @@ impl Table {
         if indexes != self.indexes {
             problems.push("an index does not agree with the entries".to_owned());
         }
-        if facets != self.facets {
+        if !self.facets.agrees_with(&facets) {
             problems.push("a counter does not agree with the entries".to_owned());
         }
-        if self.merged.values().any(|merged| !self.rows.contains_key(&merged.into)) {
+        let known = |id| self.rows.contains_key(&id) || self.is_gone(id);
+        if self.merged.values().any(|merged| !known(merged.into)) {
             problems.push("a merged capture points to no entry".to_owned());
         }
-        if self.rows.values().map(|row| row.evidence.len() as u64).sum::<u64>()
-            != self.evidence_total
-        {
+        if self.gone.keys().any(|id| self.rows.contains_key(id)) {
+            problems.push("an entry that went is here".to_owned());
+        }
+        problems.extend(self.gone.iter().filter_map(gone_problem));
+        if self.all_evidence().count() as u64 != self.evidence_total {
             problems.push("the number of evidence records is wrong".to_owned());
         }
         problems
@@ -195,6 +250,12 @@ fn row_problem(row: &Row) -> Option<String> {
     let counted = (1..).zip(&row.evidence).all(|(n, record)| record.counter == n);
     let complete = row.op.state.evidence_count == row.evidence.len() as u64;
     (!counted || !complete).then(|| format!("entry {} misses evidence", row.op.id))
+}
+
+fn gone_problem((id, evidence): (&EntryId, &Vec<EvidenceRecord>)) -> Option<String> {
+    let counted = (1..).zip(evidence).all(|(n, record)| record.counter == n);
+    let ended = evidence.last().is_some_and(|record| record.to.is_none());
+    (!counted || !ended).then(|| format!("entry {id}, which went, misses evidence"))
 }
 
 #[cfg(test)]

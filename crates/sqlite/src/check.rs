@@ -110,7 +110,7 @@ struct Question {
     sql: &'static str,
 }
 
-const QUESTIONS: [Question; 10] = [
+const QUESTIONS: [Question; 15] = [
     Question {
         checked: "payloads",
         problem: "entries have no payload",
@@ -184,7 +184,51 @@ const QUESTIONS: [Question; 10] = [
         checked: "merged ids",
         problem: "merged captures point to no entry",
         sql: "SELECT count(*) FROM merged_ids m LEFT JOIN entries e ON e.seq = m.seq \
-              AND e.ns = m.ns WHERE m.ns = ?1 AND e.seq IS NULL",
+              AND e.ns = m.ns LEFT JOIN gone g ON g.seq = m.seq AND g.ns = m.ns \
+              WHERE m.ns = ?1 AND e.seq IS NULL AND g.seq IS NULL",
+    },
+    Question {
+        checked: "number of live entries",
+        problem: "live entries are more or fewer than the count of live entries says",
+        sql: "SELECT abs((SELECT live FROM namespaces WHERE ns = ?1) \
+              - (SELECT count(*) FROM entries WHERE ns = ?1 \
+                 AND status IN ('pending', 'replaying', 'reviewing', 'requires_review')))",
+    },
+    Question {
+        checked: "live entries by domain",
+        problem: "counts of live entries don't agree with the entries of their domains",
+        sql: "SELECT count(*) FROM ( \
+              SELECT domain FROM ( \
+                SELECT domain, n FROM live_domains WHERE ns = ?1 \
+                UNION ALL \
+                SELECT domain, -1 FROM entries WHERE ns = ?1 \
+                AND status IN ('pending', 'replaying', 'reviewing', 'requires_review')) \
+              GROUP BY domain HAVING sum(n) <> 0 OR max(n) <= 0)",
+    },
+    Question {
+        checked: "entries that went",
+        problem: "entries are here though they went",
+        sql: "SELECT count(*) FROM gone g WHERE g.ns = ?1 AND \
+              (EXISTS (SELECT 1 FROM entries e WHERE e.ns = g.ns AND e.id = g.id) \
+               OR EXISTS (SELECT 1 FROM entries e WHERE e.seq = g.seq))",
+    },
+    Question {
+        checked: "evidence of entries that went",
+        problem: "entries that went miss evidence, or its last record does not say why",
+        sql: "SELECT count(*) FROM gone g LEFT JOIN \
+              (SELECT entry, count(*) AS n, max(counter) AS last FROM evidence GROUP BY entry) v \
+              ON v.entry = g.seq \
+              WHERE g.ns = ?1 AND (v.n IS NULL OR v.last <> v.n OR NOT EXISTS \
+              (SELECT 1 FROM evidence w WHERE w.entry = g.seq AND w.counter = v.last \
+               AND w.body ->> '$.event' = g.cause))",
+    },
+    Question {
+        checked: "owners of evidence",
+        problem: "records of evidence belong to no entry",
+        // Evidence knows its namespace by its entry only, so this looks at all of them.
+        sql: "SELECT count(*) FROM evidence v WHERE ?1 IS NOT NULL \
+              AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.seq = v.entry) \
+              AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.seq = v.entry)",
     },
 ];
 

@@ -14,14 +14,22 @@ struct Migration {
 }
 
 /// All of them, in order. A released one is never edited: its digest is stored with each file that it ran on.
-const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "entries",
-    sql: include_str!("../migrations/0001_entries.sql"),
-}];
+const MIGRATIONS: [Migration; 3] = [
+    Migration { version: 1, name: "entries", sql: include_str!("../migrations/0001_entries.sql") },
+    Migration {
+        version: 2,
+        name: "live_limits",
+        sql: include_str!("../migrations/0002_live_limits.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "coordination",
+        sql: include_str!("../migrations/0003_coordination.sql"),
+    },
+];
 
 /// The version of the schema that this program works with.
-pub(crate) const NEWEST: i64 = 1;
+pub(crate) const NEWEST: i64 = 3;
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS baldur_migrations (
     version INTEGER PRIMARY KEY,

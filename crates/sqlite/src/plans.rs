@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
 use crate::{
     migrate,
-    reader::{evidence, facets, find_sql},
+    reader::{breakers, evidence, facets, find_sql},
     writer::plans as writer,
 };
 
@@ -47,7 +47,15 @@ pub(crate) fn offences(plan: &[String], sorts: bool) -> Vec<String> {
 #[tokio::test]
 async fn every_constant_statement_goes_by_an_index() {
     let mut conn = fresh().await;
-    let reads = [find_sql(), evidence::TRAIL, evidence::UNSEALED, evidence::BACKLOG, facets::CELLS];
+    let reads = [
+        find_sql(),
+        evidence::TRAIL,
+        evidence::UNSEALED,
+        evidence::BACKLOG,
+        facets::CELLS,
+        breakers::LOAD,
+        breakers::LIST,
+    ];
     for sql in reads.into_iter().chain(writer::constants()) {
         let plan = plan_of(&mut conn, sql).await;
         let offences = offences(&plan, false);

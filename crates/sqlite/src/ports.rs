@@ -5,10 +5,14 @@ use baldur_core::{
     Count, EntryId, EntrySummary, EvidenceRecord, FacetScope, Facets, FailedOp, Filter, ListQuery,
     OpState, Page,
     command::{Act, Capture, ClaimBatch, Extend, Lapse, Settle},
+    name::ServiceName,
+    policy::Paced,
     port::{
-        AdminError, CaptureError, CaptureStore, Captured, CheckDepth, CheckReport,
-        ClaimBatchOutcome, ClaimError, ClaimStore, EntryReader, EvidenceBacklog, EvidenceError,
-        EvidenceLog, ExportedEntry, Imported, Lapsed, ReadError, Settled, StoreAdmin,
+        AdminError, BreakerStoreError, CaptureError, CaptureStore, Captured, CheckDepth,
+        CheckReport, CircuitBreakerStore, ClaimBatchOutcome, ClaimError, ClaimStore, EntryReader,
+        EvidenceBacklog, EvidenceError, EvidenceLog, ExportedEntry, Imported, Lapsed, PaceError,
+        PaceStore, ReadError, SaveBreaker, Settled, SharedBreaker, StoreAdmin, TakePermits,
+        check_breaker_limit,
     },
 };
 
@@ -16,7 +20,9 @@ use crate::{
     check,
     error::closed,
     store::SqliteStore,
-    writer::{Acting, Capturing, Claiming, Extending, Importing, Lapsing, Settling, Work},
+    writer::{
+        Acting, Capturing, Claiming, Extending, Importing, Lapsing, Saving, Settling, Taking, Work,
+    },
 };
 
 /// The answer to a single item.
@@ -114,5 +120,38 @@ impl StoreAdmin for SqliteStore {
 
     async fn import_batch(&self, entries: Vec<ExportedEntry>) -> Vec<Result<Imported, AdminError>> {
         self.submit::<Importing>(entries).await
+    }
+}
+
+#[async_trait]
+impl CircuitBreakerStore for SqliteStore {
+    async fn load(
+        &self,
+        names: Vec<ServiceName>,
+    ) -> Result<Vec<Option<SharedBreaker>>, BreakerStoreError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.reader("load breakers")?.breakers(names, self.now()).await?)
+    }
+
+    async fn save(&self, save: SaveBreaker) -> Result<SharedBreaker, BreakerStoreError> {
+        only(Saving::OPERATION, self.submit::<Saving>(vec![save]).await)
+    }
+
+    async fn list(
+        &self,
+        after: Option<ServiceName>,
+        limit: usize,
+    ) -> Result<Vec<SharedBreaker>, BreakerStoreError> {
+        check_breaker_limit(limit)?;
+        Ok(self.reader("list breakers")?.breakers_after(after, limit, self.now()).await?)
+    }
+}
+
+#[async_trait]
+impl PaceStore for SqliteStore {
+    async fn take(&self, take: TakePermits) -> Result<Paced, PaceError> {
+        only(Taking::OPERATION, self.submit::<Taking>(vec![take]).await)
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use state_columns;
 macro_rules! standing_columns {
     () => {
         concat!(
-            "e.seq, e.id, e.facet_key, e.order_key, e.order_head, ",
+            "e.seq, e.id, e.domain, e.facet_key, e.order_key, e.order_head, ",
             $crate::rows::state_columns!()
         )
     };
@@ -67,6 +67,7 @@ pub(crate) use summary_columns;
 pub(crate) struct Standing {
     pub(crate) seq: i64,
     pub(crate) id: EntryId,
+    pub(crate) domain: Domain,
     pub(crate) facet_key: i64,
     pub(crate) order_key: Option<OrderKey>,
     /// Whether no other entry of its order key comes first.
@@ -85,6 +86,7 @@ impl Standing {
         let standing = Self {
             seq: columns.get()?,
             id: columns.id()?,
+            domain: columns.name("domain", Domain::parse)?,
             facet_key: columns.get()?,
             order_key: columns.name_opt("order_key", OrderKey::parse)?,
             order_head: columns.get()?,

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use baldur_core::{BackendError, BackendKind, Clock, name::Namespace};
+use baldur_core::{BackendError, BackendKind, Clock, Timestamp, name::Namespace};
 use sqlx::{Connection, SqliteConnection};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -39,6 +39,7 @@ pub struct SqliteStore {
 
 struct Inner {
     config: SqliteConfig,
+    clock: Arc<dyn Clock>,
     commands: mpsc::Sender<Command>,
     reader: Reader,
     counts: Arc<Counts>,
@@ -91,7 +92,7 @@ impl SqliteStore {
         let counts = Arc::new(Counts::default());
         let (commands, queue) = mpsc::channel(config.queue);
         let (alive, finished) = watch::channel(());
-        let session = Session::new(config.clone(), conn, ns, clock);
+        let session = Session::new(config.clone(), conn, ns, Arc::clone(&clock));
         let writer = Writer::new(session, config.max_rows_per_commit, Arc::clone(&counts));
         tokio::spawn(async move {
             writer.run(queue).await;
@@ -99,7 +100,7 @@ impl SqliteStore {
         });
         let reader = Reader::new(connect::readers(&config), ns, config.namespace.clone());
         let closed = AtomicBool::new(false);
-        let inner = Inner { config, commands, reader, counts, closed, finished };
+        let inner = Inner { config, clock, commands, reader, counts, closed, finished };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -145,6 +146,11 @@ impl SqliteStore {
     pub(crate) fn reader(&self, operation: &'static str) -> Result<&Reader, BackendError> {
         self.check_open(operation)?;
         Ok(&self.inner.reader)
+    }
+
+    /// Now, by the store's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
     }
 
     fn check_open(&self, operation: &'static str) -> Result<(), BackendError> {

@@ -5,27 +5,36 @@
 //! in the entry's metadata.
 
 mod keys;
+mod mode;
 mod names;
 mod notes;
+mod overflow;
 mod payload;
 mod policy;
 mod prepare;
 mod refusal;
 pub(crate) mod scrub;
 mod stamp;
+mod tally;
+mod watch;
 
 use std::sync::Arc;
 
 use baldur_core::{
     BackendError, BackendKind, Chain, NewFailedOp,
     command::Capture,
+    name::Domain,
     port::{CaptureError, CaptureStore, Captured},
 };
 
+pub use mode::{CaptureMode, CaptureRoutes};
 pub use notes::NOTES_KEY;
+pub use overflow::{DedupPolicy, DomainLimit, DomainOverflow, OverflowPolicy};
 pub use policy::{CapturePolicy, CapturePolicyError, Oversize};
 pub use refusal::{CaptureFailure, Refusal};
 use stamp::Stamps;
+use tally::Tally;
+pub use watch::{ALARM_HYSTERESIS, ALARM_PERCENTS, OverflowWatch};
 
 use crate::env::{Env, Who};
 
@@ -77,7 +86,7 @@ pub struct CaptureService {
 
 #[derive(Debug)]
 struct Inner {
-    store: Arc<dyn CaptureStore>,
+    routes: CaptureRoutes,
     env: Env,
     policy: CapturePolicy,
     stamps: Stamps,
@@ -87,12 +96,27 @@ impl CaptureService {
     /// A service that keeps in `store` what `policy` lets through. Check the policy before
     /// ([`CapturePolicy::validate`]) if it comes from outside.
     pub fn new(store: Arc<dyn CaptureStore>, env: Env, policy: CapturePolicy) -> Self {
-        Self { inner: Arc::new(Inner { store, env, policy, stamps: Stamps::new() }) }
+        Self::routed(CaptureRoutes::to(store), env, policy)
+    }
+
+    /// A service that captures on these ways.
+    pub fn routed(routes: CaptureRoutes, env: Env, policy: CapturePolicy) -> Self {
+        Self { inner: Arc::new(Inner { routes, env, policy, stamps: Stamps::new() }) }
+    }
+
+    /// The ways on which it captures.
+    pub fn routes(&self) -> &CaptureRoutes {
+        &self.inner.routes
     }
 
     /// The limits.
     pub fn policy(&self) -> &CapturePolicy {
         &self.inner.policy
+    }
+
+    /// The surroundings.
+    pub(crate) fn env(&self) -> &Env {
+        &self.inner.env
     }
 
     /// Captures one operation, and answers when it is as durable as the answer says.
@@ -104,8 +128,22 @@ impl CaptureService {
     /// [`CaptureFailure::Refused`] when the operation is not acceptable, which changes nothing;
     /// [`CaptureFailure::Store`] when the store did not keep it or did not say so.
     pub async fn capture(&self, op: NewFailedOp, who: &Who) -> Result<Captured, CaptureFailure> {
+        self.capture_as(op, who, self.inner.routes.mode).await
+    }
+
+    /// As [`capture`](Self::capture), in this mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`capture`](Self::capture).
+    pub async fn capture_as(
+        &self,
+        op: NewFailedOp,
+        who: &Who,
+        mode: CaptureMode,
+    ) -> Result<Captured, CaptureFailure> {
         let capture = self.prepare(op, who, Oversize::Refuse)?;
-        only(self.keep(vec![capture]).await)
+        only(self.keep_as(vec![capture], mode).await)
     }
 
     /// Captures many operations in one step of the store. Each is answered by itself, in order: a bad one fails alone.
@@ -117,6 +155,20 @@ impl CaptureService {
         &self,
         ops: Vec<NewFailedOp>,
         who: &Who,
+    ) -> Vec<Result<Captured, CaptureFailure>> {
+        self.capture_batch_as(ops, who, self.inner.routes.mode).await
+    }
+
+    /// As [`capture_batch`](Self::capture_batch), in this mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`capture`](Self::capture), for each.
+    pub async fn capture_batch_as(
+        &self,
+        ops: Vec<NewFailedOp>,
+        who: &Who,
+        mode: CaptureMode,
     ) -> Vec<Result<Captured, CaptureFailure>> {
         let mut good = Vec::with_capacity(ops.len());
         let mut refused = Vec::with_capacity(ops.len());
@@ -131,7 +183,7 @@ impl CaptureService {
             // Redaction is work for the processor: other tasks get their turn in between.
             tokio::task::consume_budget().await;
         }
-        let mut kept = self.keep(good).await.into_iter();
+        let mut kept = self.keep_as(good, mode).await.into_iter();
         refused
             .into_iter()
             .map(|failure| match failure {
@@ -155,7 +207,7 @@ impl CaptureService {
         who: &Who,
         oversize: Oversize,
     ) -> Result<Capture, CaptureFailure> {
-        let Inner { store: _, env, policy, stamps } = &*self.inner;
+        let Inner { routes: _, env, policy, stamps } = &*self.inner;
         match prepare::prepare(op, who, oversize, policy, env, stamps) {
             Ok(capture) => {
                 if let Some(reason) = capture.op.state.not_replayable {
@@ -163,13 +215,14 @@ impl CaptureService {
                         id = %capture.op.id,
                         domain = %capture.op.domain,
                         reason = reason.as_str(),
-                        "operation can't be replayed as captured"
+                        "capture.not_replayable"
                     );
                 }
                 Ok(capture)
             }
             Err(refusal) => {
-                tracing::debug!(code = refusal.code(), "capture refused");
+                tracing::debug!(code = refusal.code(), "capture.refused");
+                tally::refused();
                 Err(refusal.into())
             }
         }
@@ -182,13 +235,32 @@ impl CaptureService {
     ///
     /// [`CaptureFailure::Store`], for each by itself.
     pub async fn keep(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureFailure>> {
+        self.keep_as(captures, self.inner.routes.mode).await
+    }
+
+    /// As [`keep`](Self::keep), in this mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`keep`](Self::keep), for each by itself.
+    pub async fn keep_as(
+        &self,
+        captures: Vec<Capture>,
+        mode: CaptureMode,
+    ) -> Vec<Result<Captured, CaptureFailure>> {
         if captures.is_empty() {
             return Vec::new();
         }
-        let asked = captures.len();
-        let mut answers = self.inner.store.capture_batch(captures).await;
+        let domains: Vec<Domain> =
+            captures.iter().map(|capture| capture.op.domain.clone()).collect();
+        let mut answers = self.inner.routes.keep(captures, mode).await;
         // A store that owes an answer must not make a caller believe in another's.
-        answers.resize_with(asked, || Err(unanswered_by_store()));
+        answers.resize_with(domains.len(), || Err(unanswered_by_store()));
+        let mut tally = Tally::default();
+        for (domain, answer) in domains.iter().zip(&answers) {
+            tally.add(domain, answer);
+        }
+        tally.tell();
         answers.into_iter().map(|answer| answer.inspect(log_kept).map_err(logged)).collect()
     }
 }
@@ -212,11 +284,11 @@ fn log_kept(captured: &Captured) {
         durability = captured.durability.as_str(),
         disposition = captured.disposition.as_str(),
         occurrence = captured.occurrence,
-        "operation captured"
+        "capture.kept"
     );
 }
 
 fn logged(error: CaptureError) -> CaptureFailure {
-    tracing::warn!(error = %Chain(&error), "operation not captured");
+    tracing::warn!(error = %Chain(&error), "capture.failed");
     CaptureFailure::Store(error)
 }

@@ -7,6 +7,8 @@ use baldur_core::{
     policy::redact::RedactionRules,
 };
 
+use super::overflow::{DedupPolicy, OverflowPolicy};
+
 /// What capture accepts, how much of it is kept, and what it fills in. Sizes are in bytes.
 ///
 /// Check it with [`validate`](Self::validate) where it comes from outside, such as a settings file.
@@ -29,6 +31,10 @@ pub struct CapturePolicy {
     pub expires_in: Option<Duration>,
     /// What is secret.
     pub redaction: RedactionRules,
+    /// How many live entries there may be.
+    pub overflow: OverflowPolicy,
+    /// Whose payload a merge keeps.
+    pub dedup: DedupPolicy,
 }
 
 /// A limit outside its range.
@@ -78,6 +84,9 @@ impl CapturePolicy {
             max_retries,
             expires_in,
             redaction: _,
+            // Any number is a limit, so there is no range.
+            overflow: _,
+            dedup: _,
         } = self;
         let sizes = [
             ("max_request_bytes", *max_request_bytes, 1, Self::MAX_REQUEST_BYTES),
@@ -97,7 +106,8 @@ impl CapturePolicy {
 }
 
 impl Default for CapturePolicy {
-    /// 1 MiB of request, 8 MiB in all, 64 KiB of each diagnostic field, 4 KiB of error text, two retries, no expiry.
+    /// 1 MiB of request, 8 MiB in all, 64 KiB of each diagnostic field, 4 KiB of error text, two retries, no expiry, a million
+    /// live entries in all, the first payload.
     fn default() -> Self {
         Self {
             max_request_bytes: 1 << 20,
@@ -107,6 +117,8 @@ impl Default for CapturePolicy {
             max_retries: DEFAULT_MAX_RETRIES,
             expires_in: None,
             redaction: RedactionRules::default(),
+            overflow: OverflowPolicy::default(),
+            dedup: DedupPolicy::default(),
         }
     }
 }

@@ -11,7 +11,7 @@ use baldur_core::{
     policy::{
         domain::UNKNOWN_NAME,
         fingerprint::{FingerprintInput, fingerprint},
-        redact::RedactionRules,
+        redact::{REDACTED, RedactionRules},
     },
 };
 
@@ -81,7 +81,7 @@ pub(super) fn prepare(
     let mut short =
         |field, raw: &Option<String>| names::short_text(field, raw.as_deref(), &mut notes, rules);
     let entity_type = short("original_entity_type", &op.entity_type);
-    let entity_id = short("original_entity_id", &op.entity_id);
+    let entity_id = short("original_entity_id", &entity_id_of(&op, rules));
     let user_id = short("original_user_id", &op.user_id);
     let mut diagnostic = |field, raw: &Option<String>| {
         payload::diagnostic(field, raw.as_deref(), policy, &mut notes)
@@ -122,7 +122,9 @@ pub(super) fn prepare(
         created_at,
         state,
     };
-    Ok(Capture { expires_in, ..Capture::new(op, evidence) })
+    let limits = policy.overflow.limits(&op.domain);
+    let on_merge = policy.dedup.on_merge(&op.domain);
+    Ok(Capture { expires_in, limits, on_merge, ..Capture::new(op, evidence) })
 }
 
 /// The words of a failure, without secrets and within bounds.
@@ -266,6 +268,16 @@ fn expires_in(
         }
         (Some(after), _) => Ok(Some(after)),
         (None, _) => Ok(policy.expires_in),
+    }
+}
+
+/// The id of a thing whose kind is the name of a secret is that secret.
+fn entity_id_of(op: &NewFailedOp, rules: &RedactionRules) -> Option<String> {
+    let is_secret = op.entity_type.as_deref().is_some_and(|kind| rules.is_secret_key(kind));
+    if is_secret {
+        op.entity_id.as_ref().map(|_| REDACTED.to_owned())
+    } else {
+        op.entity_id.clone()
     }
 }
 

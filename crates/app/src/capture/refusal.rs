@@ -5,7 +5,7 @@ use baldur_core::{
     failed_op::{MAX_LABELS, MAX_MAX_RETRIES},
     name::NameError,
     policy::redact::RedactError,
-    port::CaptureError,
+    port::{CaptureError, LimitScope},
 };
 
 /// Why an operation was refused. Nothing was changed, and the same operation would be refused again.
@@ -157,11 +157,17 @@ pub enum CaptureFailure {
 
 impl CaptureFailure {
     /// The stable code for programs: one of [`Refusal::CODES`], `store_refused` for an operation that this store can't
-    /// hold, or the kind of the backend's trouble ([`BackendKind::as_str`](baldur_core::BackendKind::as_str)).
+    /// hold, `limit_reached_domain` or `limit_reached_all` when there is no room for another live entry, or the kind of the backend's trouble ([`BackendKind::as_str`](baldur_core::BackendKind::as_str)).
     pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code(),
             Self::Store(CaptureError::Backend(error)) => error.kind().as_str(),
+            Self::Store(CaptureError::LimitReached { scope: LimitScope::Domain, .. }) => {
+                "limit_reached_domain"
+            }
+            Self::Store(CaptureError::LimitReached { scope: LimitScope::All, .. }) => {
+                "limit_reached_all"
+            }
             Self::Store(_) => "store_refused",
         }
     }

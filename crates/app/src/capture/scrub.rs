@@ -25,11 +25,14 @@ pub(crate) fn text(raw: &str, max_bytes: usize, rules: &RedactionRules) -> Strin
 
 /// One line of text that follows the rules of short names, without secrets; empty when nothing is left.
 ///
-/// Control characters become `_`, blanks at the ends are cut.
+/// Control characters become `_`, blanks at the ends are cut. That is done before redaction too, since what a control
+/// character separates may be one key without it; but first the text is redacted as it came, with its lines.
 pub(crate) fn line(raw: &str, max_bytes: usize, rules: &RedactionRules) -> String {
     let redacted = redact_text(raw, rules);
-    let bounded = bound_text(redacted.trim(), max_bytes);
-    bounded.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
+    let printable: String =
+        redacted.trim().chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+    let redacted = if printable == redacted { redacted } else { redact_text(&printable, rules) };
+    bound_text(&redacted, max_bytes).into_owned()
 }
 
 /// Whether redaction would change this text.
@@ -38,12 +41,16 @@ pub(crate) fn has_secret(text: &str, rules: &RedactionRules) -> bool {
 }
 
 /// The evidence of what `who` does now, without secrets in its words.
-pub(crate) fn evidence(env: &Env, who: &Who, rules: &RedactionRules) -> Evidence {
-    let Evidence { actor, at, reason, trace } = env.evidence(who);
-    Evidence {
+pub(crate) fn evidence(env: &Env, raw: &Who, rules: &RedactionRules) -> Evidence {
+    env.evidence(&who(raw, rules))
+}
+
+/// The same person without secrets in the words.
+pub(crate) fn who(raw: &Who, rules: &RedactionRules) -> Who {
+    let Who { actor, reason, trace } = raw.clone();
+    Who {
         // A redacted actor is still a valid one, so the system is never named in place of a person.
         actor: cleaned(actor, Actor::MAX_BYTES, Actor::parse, rules).unwrap_or_else(Actor::system),
-        at,
         reason: reason.and_then(|reason| cleaned(reason, Reason::MAX_BYTES, Reason::parse, rules)),
         trace: trace.map(|trace| without_secret_state(trace, rules)),
     }

@@ -1,11 +1,21 @@
 //! The one capture of a failed call: in a task of its own, within its time.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
+#[cfg(feature = "tower")]
+use baldur_core::policy::redact::RedactionRules;
 use baldur_core::{
-    NewFailedOp, Retry,
+    EntryId, NewFailedOp, NotReplayable, OpState, Retry,
     command::Capture,
-    policy::{BackoffPolicy, Jitter},
+    name::IdempotencyKey,
+    policy::{
+        BackoffPolicy, Jitter,
+        domain::{OTHER_DOMAIN, UNKNOWN_NAME},
+    },
     port::Captured,
 };
 use tokio::{
@@ -14,15 +24,33 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{CALL_DROPPED, CallFailure, NotKept, OnDrop, ProtectPolicy};
+use super::{
+    CALL_DROPPED, CallFailure, NotKept, OnDrop, ProtectPolicy, guard::Inner, meter::Ended,
+};
 use crate::{
     Who,
     capture::{CaptureService, Oversize},
 };
 
+/// A failed call, as it is handed over.
+#[derive(Debug)]
+pub(crate) struct ToKeep {
+    pub(crate) op: NewFailedOp,
+    pub(crate) failure: CallFailure,
+    pub(crate) who: Who,
+    /// Why it can't be replayed, for what the operation itself doesn't show.
+    pub(crate) not_replayable: Option<NotReplayable>,
+}
+
+impl ToKeep {
+    pub(crate) fn new(op: NewFailedOp, failure: CallFailure, who: Who) -> Self {
+        Self { op, failure, who, not_replayable: None }
+    }
+}
+
 /// Keeps failed calls.
 #[derive(Clone, Debug)]
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     service: CaptureService,
     timeout: Duration,
     max_wait: Duration,
@@ -31,7 +59,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(service: CaptureService, policy: &ProtectPolicy) -> Self {
+    pub(crate) fn new(service: CaptureService, policy: &ProtectPolicy) -> Self {
         Self {
             service,
             timeout: policy.capture_timeout,
@@ -41,27 +69,28 @@ impl Keeper {
         }
     }
 
+    #[cfg(feature = "tower")]
+    pub(super) fn redaction(&self) -> &RedactionRules {
+        &self.service.policy().redaction
+    }
+
     /// Keeps a call that failed. The capture ends by itself, also when the caller goes away.
-    pub(super) async fn keep(
-        &self,
-        op: NewFailedOp,
-        failure: CallFailure,
-        who: Who,
-    ) -> Result<Captured, NotKept> {
-        let task = tokio::spawn(self.clone().keep_in_time(op, failure, who));
+    pub(crate) async fn keep(&self, call: ToKeep) -> Result<Captured, NotKept> {
+        let task = tokio::spawn(self.clone().keep_in_time(call));
         task.await.unwrap_or(Err(NotKept::Interrupted))
     }
 
-    async fn keep_in_time(
-        self,
-        op: NewFailedOp,
-        failure: CallFailure,
-        who: Who,
-    ) -> Result<Captured, NotKept> {
+    async fn keep_in_time(self, call: ToKeep) -> Result<Captured, NotKept> {
+        let ToKeep { op, failure, who, not_replayable } = call;
         let until = Instant::now() + self.timeout;
         let retry_after = failure.retry_after.unwrap_or_default().min(self.max_wait);
         let mut capture =
             self.service.prepare(described(op, failure), &who, Oversize::KeepUnreplayable)?;
+        let state = &capture.op.state;
+        if not_replayable.is_some() && state.not_replayable.is_none() {
+            let fresh = OpState::captured(state.max_retries, not_replayable, capture.op.created_at);
+            capture.op.state = fresh;
+        }
         capture.next_attempt_in = capture.next_attempt_in.max(retry_after);
         let mut last = NotKept::TimedOut { after: self.timeout };
         match timeout_at(until, self.repeat(capture, &mut last)).await {
@@ -88,16 +117,14 @@ impl Keeper {
     }
 
     /// Keeps a call whose future was dropped, if there is room and a runtime to do it.
-    fn keep_in_background(&self, op: NewFailedOp, who: Who) {
-        let id = op.id.map(|id| id.to_string());
+    pub(crate) fn keep_in_background(&self, call: ToKeep) {
+        let id = call.op.id.map(|id| id.to_string());
         let room = Arc::clone(&self.background).try_acquire_owned();
         let (Ok(room), Ok(runtime)) = (room, Handle::try_current()) else {
             tracing::error!(id, "protect.dropped_call_lost");
             return;
         };
-        let message = "the caller went away while the call was under way; it may have worked";
-        let failure = CallFailure::transient(CALL_DROPPED, message);
-        let keeping = self.clone().keep_in_time(op, failure, who);
+        let keeping = self.clone().keep_in_time(call);
         runtime.spawn(async move {
             if let Err(error) = keeping.await {
                 tracing::error!(id, error = %error, "protect.dropped_call_lost");
@@ -116,36 +143,113 @@ fn described(mut op: NewFailedOp, failure: CallFailure) -> NewFailedOp {
     op
 }
 
+/// What a call is about, as far as it is known before it fails.
+pub(super) struct Subject<B> {
+    pub(super) context: B,
+    pub(super) who: Option<Who>,
+    pub(super) id: EntryId,
+    pub(super) key: Option<IdempotencyKey>,
+    /// Whether the id carries the route of the operation's keys.
+    pub(super) routed: bool,
+}
+
+impl<B: FnOnce() -> NewFailedOp> Subject<B> {
+    /// The operation to capture, under the key that its tries had.
+    fn made(self, guard: &Inner) -> (NewFailedOp, EntryId, Who) {
+        let Self { context, who, id, key, routed } = self;
+        let mut op = catch_unwind(AssertUnwindSafe(context)).unwrap_or_else(|_| {
+            // An entry that tells little can be asked about; a lost one can't.
+            tracing::error!(dependency = %guard.name, "protect.context_panicked");
+            NewFailedOp::new(OTHER_DOMAIN, UNKNOWN_NAME)
+        });
+        let key = key.unwrap_or_else(|| IdempotencyKey::of_entry(id));
+        let routed_by = op.order_key.as_deref().or(op.dedup_key.as_deref());
+        let id = match routed_by {
+            Some(_) if !routed => guard.mint(routed_by),
+            Some(_) | None => id,
+        };
+        op.id = Some(id);
+        op.idempotency_key = Some(key.as_str().to_owned());
+        op.dependency.get_or_insert_with(|| guard.name.as_str().to_owned());
+        (op, id, who.unwrap_or_else(Who::system))
+    }
+}
+
 /// A call under way, to be captured if its future is dropped.
-pub(super) struct UnderWay<'k> {
-    keeper: &'k Keeper,
-    op: NewFailedOp,
-    who: Who,
-    ended: bool,
+pub(super) struct UnderWay<'g, B: FnOnce() -> NewFailedOp> {
+    guard: &'g Inner,
+    id: EntryId,
+    subject: Option<Subject<B>>,
+    begun: Instant,
+    /// Why the call failed, once it has.
+    failure: Option<CallFailure>,
 }
 
-impl<'k> UnderWay<'k> {
-    pub(super) fn new(keeper: &'k Keeper, op: NewFailedOp, who: Who) -> Self {
-        Self { keeper, op, who, ended: false }
+impl<'g, B: FnOnce() -> NewFailedOp> UnderWay<'g, B> {
+    pub(super) fn new(guard: &'g Inner, subject: Subject<B>, begun: Instant) -> Self {
+        Self { guard, id: subject.id, subject: Some(subject), begun, failure: None }
     }
 
-    /// The call ended; what becomes of it is the caller's to say.
-    pub(super) fn ended(mut self) -> (NewFailedOp, Who) {
-        self.ended = true;
-        (mem::take(&mut self.op), self.who.clone())
+    pub(super) fn policy(&self) -> &'g ProtectPolicy {
+        &self.guard.policy
+    }
+
+    /// The call worked, or nothing is to be done about it.
+    pub(super) fn over(mut self, ended: Ended) {
+        self.count(ended);
+        self.subject = None;
+    }
+
+    /// The call failed. Dropped from here on, it is captured as what it is.
+    pub(super) fn failed(&mut self, failure: &CallFailure, ended: Ended) {
+        self.count(ended);
+        self.failure = Some(failure.clone());
+    }
+
+    /// The failure is not to be captured.
+    pub(super) fn forgotten(mut self) {
+        self.subject = None;
+    }
+
+    /// Captures the call.
+    pub(super) async fn kept(
+        mut self,
+        failure: CallFailure,
+    ) -> Result<Captured, (EntryId, NotKept)> {
+        let guard = self.guard;
+        let Some((op, id, who)) = self.subject.take().map(|subject| subject.made(guard)) else {
+            return Err((self.id, NotKept::Interrupted));
+        };
+        drop(self);
+        guard.keeper.keep(ToKeep::new(op, failure, who)).await.map_err(|error| {
+            tracing::error!(entry = %id, error = %error, "protect.capture_failed");
+            (id, error)
+        })
+    }
+
+    fn count(&self, ended: Ended) {
+        self.guard.meter.call(ended, self.begun.elapsed());
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl<B: FnOnce() -> NewFailedOp> Drop for UnderWay<'_, B> {
     fn drop(&mut self) {
-        if self.ended {
-            return;
+        let Some(subject) = self.subject.take() else { return };
+        if self.failure.is_none() {
+            self.count(Ended::Dropped);
         }
-        match self.keeper.on_drop {
+        match self.guard.keeper.on_drop {
             OnDrop::Capture => {
-                self.keeper.keep_in_background(mem::take(&mut self.op), self.who.clone());
+                let failure = self.failure.take().unwrap_or_else(dropped);
+                let (op, _, who) = subject.made(self.guard);
+                self.guard.keeper.keep_in_background(ToKeep::new(op, failure, who));
             }
             OnDrop::Ignore => {}
         }
     }
+}
+
+fn dropped() -> CallFailure {
+    let message = "the caller went away while the call was under way; it may have worked";
+    CallFailure::transient(CALL_DROPPED, message)
 }

@@ -136,11 +136,62 @@ pub enum FailedCall<E> {
         /// How long it had.
         after: Duration,
     },
+    /// The last try was cut short, because the time of the whole call was up. It may have worked.
+    DeadlinePassed {
+        /// How long the call had.
+        after: Duration,
+    },
     /// It was not made, because the dependency is known to be down.
     BreakerOpen {
         /// When asking again makes sense.
         retry_in: Duration,
     },
+    /// It was not made, because too many calls are under way.
+    BulkheadFull {
+        /// How long it waited for its turn; zero if too many were waiting.
+        waited: Duration,
+    },
+}
+
+impl<E> FailedCall<E> {
+    /// The error that the call returned, if it was made and returned one.
+    pub fn error(&self) -> Option<&E> {
+        match self {
+            Self::Error(error) => Some(error),
+            Self::TimedOut { .. }
+            | Self::DeadlinePassed { .. }
+            | Self::BreakerOpen { .. }
+            | Self::BulkheadFull { .. } => None,
+        }
+    }
+}
+
+/// What a call gave, and how.
+#[derive(Clone, Debug)]
+pub struct Guarded<T> {
+    /// The value.
+    pub value: T,
+    /// Where it comes from.
+    pub from: ValueFrom,
+    /// The entry of the failed call, where the value is a fallback's and the call was captured all the same.
+    pub captured: Option<Captured>,
+    /// Why there is no such entry, although there should be one.
+    pub not_kept: Option<NotKept>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ValueFrom {
+    /// The call worked.
+    Call,
+    /// The call failed, and its fallback gave the value.
+    Fallback,
+}
+
+impl<T> Guarded<T> {
+    pub(super) fn from_call(value: T) -> Self {
+        Self { value, from: ValueFrom::Call, captured: None, not_kept: None }
+    }
 }
 
 /// Why a failed call is not known to be kept.
@@ -167,7 +218,10 @@ impl<E> Protected<E> {
         match self {
             Self::Captured { cause, .. } | Self::NotCaptured { cause, .. } => match cause {
                 FailedCall::Error(error) => Some(error),
-                FailedCall::TimedOut { .. } | FailedCall::BreakerOpen { .. } => None,
+                FailedCall::TimedOut { .. }
+                | FailedCall::DeadlinePassed { .. }
+                | FailedCall::BreakerOpen { .. }
+                | FailedCall::BulkheadFull { .. } => None,
             },
             Self::Returned(error) => Some(error),
             Self::InvalidKey(_) => None,
@@ -188,8 +242,15 @@ impl<E> fmt::Display for FailedCall<E> {
         match self {
             Self::Error(_) => f.write_str("the call failed"),
             Self::TimedOut { after } => write!(f, "the call took longer than {after:?}"),
+            Self::DeadlinePassed { after } => write!(f, "the call was not done within {after:?}"),
             Self::BreakerOpen { retry_in } => {
                 write!(f, "the call was not made: the circuit is open for {retry_in:?}")
+            }
+            Self::BulkheadFull { waited } if waited.is_zero() => {
+                f.write_str("the call was not made: too many calls wait for their turn")
+            }
+            Self::BulkheadFull { waited } => {
+                write!(f, "the call was not made: its turn did not come within {waited:?}")
             }
         }
     }

@@ -18,10 +18,11 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// Without secrets, without NUL, and bounded; in this order, since a cut secret is not recognised.
+    /// Without NUL, without secrets, and bounded; in this order, since neither a secret that NUL splits nor one that was
+    /// cut is recognised.
     pub(super) fn clean(&self, text: &str) -> String {
-        let redacted = redact_text(text, &self.redaction);
-        bound_text(&redacted.replace('\0', " "), self.max_bytes).into_owned()
+        let text = text.replace('\0', " ");
+        bound_text(&redact_text(&text, &self.redaction), self.max_bytes).into_owned()
     }
 
     fn clean_outcome(&self, outcome: ReplayOutcome) -> ReplayOutcome {

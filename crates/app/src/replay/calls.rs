@@ -5,34 +5,45 @@ use std::{future, iter, sync::Arc, time::Duration};
 use baldur_core::{
     BackendError, BackendKind,
     command::{ClaimBatch, ClaimRef, ClaimSelect, ClaimTerms, Extend},
-    policy::{BackoffPolicy, Jitter},
+    policy::{BackoffPolicy, Jitter, Paced},
     port::{ClaimBatchOutcome, ClaimError, Settled},
 };
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, timeout};
 
-use super::{engine::Parts, settle::Landed};
+use super::{Governor, engine::Parts, settle::Landed};
 
 /// What the store said. `asked` is the instant before the question.
 pub(super) enum Answer {
     Claimed { asked: Instant, select: ClaimSelect, result: Result<ClaimBatchOutcome, ClaimError> },
     Settled(Vec<(Landed, Result<Settled, ClaimError>)>),
     Extended { asked: Instant, answers: Vec<(ClaimRef, Result<(), ClaimError>)> },
+    Permitted(Paced),
 }
 
 /// The calls under way: at most one of each kind.
+#[expect(clippy::struct_excessive_bools, reason = "one for each kind of call")]
 pub(super) struct StoreCalls {
     parts: Arc<Parts>,
     pending: FuturesUnordered<BoxFuture<'static, Answer>>,
     pub(super) claiming: bool,
     pub(super) settling: bool,
     pub(super) extending: bool,
+    /// The governor is asked for permits.
+    pub(super) permitting: bool,
 }
 
 impl StoreCalls {
     pub(super) fn new(parts: Arc<Parts>) -> Self {
         let pending = FuturesUnordered::new();
-        Self { parts, pending, claiming: false, settling: false, extending: false }
+        Self {
+            parts,
+            pending,
+            claiming: false,
+            settling: false,
+            extending: false,
+            permitting: false,
+        }
     }
 
     /// The next answer; never, when no call is under way. Cancel-safe.
@@ -42,6 +53,7 @@ impl StoreCalls {
             Answer::Claimed { .. } => self.claiming = false,
             Answer::Settled(_) => self.settling = false,
             Answer::Extended { .. } => self.extending = false,
+            Answer::Permitted(_) => self.permitting = false,
         }
         answer
     }
@@ -56,6 +68,18 @@ impl StoreCalls {
             let answer = timeout(parts.policy.store_timeout, parts.claims.claim_batch(claim)).await;
             let result = answer.unwrap_or_else(|_| Err(no_answer("claim")));
             Answer::Claimed { asked, select, result }
+        };
+        self.pending.push(call.boxed());
+    }
+
+    /// Asks for permits. A governor that doesn't answer in time grants none.
+    pub(super) fn permits(&mut self, governor: Arc<dyn Governor>, most: u32) {
+        let limit = self.parts.policy.store_timeout;
+        self.permitting = true;
+        let call = async move {
+            let none = Paced { granted: 0, retry_in: Duration::from_secs(1) };
+            let answer = timeout(limit, governor.permits(most)).await;
+            Answer::Permitted(answer.unwrap_or(none))
         };
         self.pending.push(call.boxed());
     }

@@ -62,6 +62,11 @@ impl ReplayEngine {
         Ok(Self { parts: Arc::new(Parts { claims, reader, handlers, env, policy, texts }) })
     }
 
+    /// The terms on which it replays.
+    pub(crate) fn policy(&self) -> &ReplayPolicy {
+        &self.parts.policy
+    }
+
     /// The handlers.
     pub fn handlers(&self) -> &HandlerRegistry {
         &self.parts.handlers
@@ -130,6 +135,7 @@ impl ReplayEngine {
             super::StopReason::Drained
             | super::StopReason::LimitReached
             | super::StopReason::Cancelled
+            | super::StopReason::Halted
             | super::StopReason::TargetUnavailable(_) => None,
         });
         Err(ReplayError::NotClaimed(error.unwrap_or(ClaimError::NotFound(id))))

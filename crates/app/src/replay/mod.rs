@@ -21,6 +21,7 @@ mod attempt;
 mod calls;
 mod dry;
 mod engine;
+mod governor;
 mod listener;
 mod policy;
 mod registry;
@@ -31,9 +32,11 @@ mod settle;
 mod work;
 
 pub use engine::ReplayEngine;
+pub use governor::Governor;
 pub use policy::{MAX_BATCH, MAX_CONCURRENCY, Ramp, RateLimit, ReplayPolicy};
 pub use registry::{AlreadyRegistered, HandlerRegistry};
 pub use report::{
     ItemOutcome, ItemResult, MAX_IDS, ReplayError, ReplayEvent, ReplayReport, ReplayRequest,
     ReplaySelect, StopReason, WaitReason,
 };
+pub(crate) use settle::says_down;

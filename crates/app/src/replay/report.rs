@@ -1,6 +1,6 @@
 //! What is asked of a run, what it tells while it goes on, and what it reports.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use baldur_core::{
     EntryId, ResolutionType, Status,
@@ -8,7 +8,7 @@ use baldur_core::{
     port::{ClaimError, ReadError},
 };
 
-use super::RateLimit;
+use super::{Governor, RateLimit};
 use crate::Who;
 
 /// The most entries that one request may name.
@@ -27,6 +27,9 @@ pub struct ReplayRequest {
     pub rate: Option<RateLimit>,
     /// How many handlers work at once; as the engine's policy says when absent.
     pub concurrency: Option<usize>,
+    /// Who else has a say in how fast entries are taken up, and in whether the run goes on; nobody when absent. A dry
+    /// run asks nobody.
+    pub governor: Option<Arc<dyn Governor>>,
     /// Look what would happen, and change nothing.
     pub dry_run: bool,
     /// What successes are put down to.
@@ -53,6 +56,7 @@ impl ReplayRequest {
             limit: None,
             rate: None,
             concurrency: None,
+            governor: None,
             dry_run: false,
             trigger: ResolutionType::ScheduledBatch,
             who: Who::system(),
@@ -139,6 +143,8 @@ pub enum StopReason {
     LimitReached,
     /// It was cancelled.
     Cancelled,
+    /// Its [`Governor`] ended it.
+    Halted,
     /// The targets of these domains are down, so their entries were left alone; nothing else was left.
     TargetUnavailable(Vec<Domain>),
     /// The store gave no claims any more, for this reason.

@@ -5,6 +5,7 @@
 
 mod dead;
 mod ends;
+mod pace;
 
 use std::{collections::BTreeMap, future, sync::Arc, time::Duration};
 
@@ -12,14 +13,16 @@ use baldur_core::{
     Evidence, FailedOp, ResolutionType, Retry,
     command::{ClaimRef, ClaimSelect, ClaimTerms, SettleOutcome},
     name::Domain,
-    policy::{Throttled, TokenBucket},
+    policy::TokenBucket,
     port::{ClaimBatchOutcome, ClaimError, ReplayContext},
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::pace::Permits;
 use super::{
-    ItemOutcome, ItemResult, ReplayEvent, ReplayReport, ReplayRequest, StopReason, WaitReason,
+    Governor, ItemOutcome, ItemResult, ReplayEvent, ReplayReport, ReplayRequest, StopReason,
+    WaitReason,
     calls::{Answer, StoreCalls, Trouble},
     engine::Parts,
     listener::{Listener, attempt_number},
@@ -27,7 +30,7 @@ use super::{
     settle::Landed,
     work::{Leases, Work},
 };
-use crate::{Who, env::unit};
+use crate::{Who, capture::scrub, env::unit};
 
 /// Waits shorter than this are not told.
 const TOLD_WAIT: Duration = Duration::from_secs(1);
@@ -41,6 +44,8 @@ pub(super) struct Run {
     force: bool,
     selection: Selection,
     bucket: Option<TokenBucket>,
+    governor: Option<Arc<dyn Governor>>,
+    permits: Permits,
     origin: Instant,
     concurrency: usize,
     limit_left: u64,
@@ -70,11 +75,13 @@ impl Run {
         let now = Instant::now();
         Self {
             store: StoreCalls::new(Arc::clone(&parts)),
-            who: request.who.clone(),
+            who: scrub::who(&request.who, &parts.texts.redaction),
             trigger: request.trigger,
             force: request.force,
             selection,
             bucket,
+            governor: request.governor.clone(),
+            permits: Permits::none(now),
             origin: now,
             concurrency,
             limit_left: request.limit.unwrap_or(u64::MAX),
@@ -181,6 +188,7 @@ impl Run {
     fn wants_claim(&self) -> bool {
         self.closing.is_none()
             && !self.store.claiming
+            && !self.store.permitting
             && !self.selection.is_exhausted()
             // What can't be settled must not pile up.
             && !self.settle_trouble.is_failing()
@@ -200,7 +208,7 @@ impl Run {
         if !self.wants_claim() || now < self.claim_trouble.not_before() {
             return;
         }
-        let count = self.allowed_by_rate(self.free_slots(), now);
+        let count = self.allowed_now(self.free_slots(), now);
         let Some(select) = self.selection.next(count) else { return };
         let terms = ClaimTerms {
             holder: self.parts.env.worker.clone(),
@@ -209,28 +217,6 @@ impl Run {
             evidence: self.evidence(),
         };
         self.store.claim(select, terms);
-    }
-
-    /// How many entries the rate allows now, without taking them: a claim may give fewer.
-    fn allowed_by_rate(&mut self, wanted: usize, now: Instant) -> usize {
-        let Some(bucket) = &self.bucket else { return wanted };
-        if now < self.rate_free_at {
-            return 0;
-        }
-        let at = now - self.origin;
-        let fits = |count: &usize| {
-            u32::try_from(*count).is_ok_and(|count| bucket.clone().take(count, at).is_ok())
-        };
-        if let Some(count) = (1..=wanted).rev().find(fits) {
-            return count;
-        }
-        if let Err(Throttled::RetryIn(delay)) = bucket.clone().take(1, at) {
-            self.rate_free_at = now + delay;
-            if delay >= TOLD_WAIT {
-                self.listener.tell(ReplayEvent::Waiting { reason: WaitReason::Rate, delay });
-            }
-        }
-        0
     }
 
     fn claimed(&mut self, outcome: ClaimBatchOutcome, asked: Instant) {
@@ -246,10 +232,7 @@ impl Run {
         }
         let now = Instant::now();
         let count = outcome.claimed.len();
-        if let (Some(bucket), Ok(count)) = (&mut self.bucket, u32::try_from(count)) {
-            // The claim asked for no more than fitted, and tokens only grow with time.
-            let _ = bucket.take(count, now - self.origin);
-        }
+        self.took(count, now);
         self.limit_left = self.limit_left.saturating_sub(count as u64);
         for claimed in outcome.claimed {
             self.begin(claimed.op, asked, now);
@@ -311,6 +294,7 @@ impl Run {
             Answer::Extended { asked, answers } => {
                 self.extended(&answers, asked);
             }
+            Answer::Permitted(paced) => self.permitted(paced),
         }
     }
 

@@ -90,7 +90,7 @@ fn deferrals_in_a_row(op: &FailedOp) -> u32 {
 }
 
 /// Whether the result says that the target is down.
-pub(super) fn says_down(outcome: &ReplayOutcome) -> bool {
+pub(crate) fn says_down(outcome: &ReplayOutcome) -> bool {
     match outcome {
         ReplayOutcome::Failed { .. } | ReplayOutcome::Deferred { .. } => true,
         ReplayOutcome::Succeeded { .. }

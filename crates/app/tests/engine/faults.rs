@@ -33,6 +33,7 @@ pub(crate) struct Faults {
     /// So many captures are applied without anybody hearing of it.
     pub(crate) captures_unheard: AtomicU32,
     pub(crate) captures_fail: AtomicBool,
+    pub(crate) captures_panic: AtomicBool,
     /// Captures wait for this.
     pub(crate) captures_wait: Option<Arc<Notify>>,
     pub(crate) captures_begun: AtomicU32,
@@ -118,6 +119,7 @@ impl CaptureStore for Faulty {
         if let Some(gate) = &self.faults.captures_wait {
             gate.notified().await;
         }
+        assert!(!self.faults.captures_panic.load(Ordering::SeqCst), "the store is told to panic");
         if self.faults.captures_fail.load(Ordering::SeqCst) {
             return captures
                 .iter()

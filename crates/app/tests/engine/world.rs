@@ -16,7 +16,7 @@ use baldur_app::{
     ReplayRequest, Who, replay::ReplayReport,
 };
 use baldur_core::{
-    Clock, EntryId, EvidenceRecord, FailedOp, ListQuery, NewFailedOp, Timestamp,
+    Clock, EntryId, EvidenceRecord, FailedOp, ListQuery, NewFailedOp, PageSize, Timestamp,
     name::{Domain, Namespace, ServiceName, WorkerName},
     policy::{BackoffPolicy, Jitter, RedactionRules},
     port::{
@@ -128,7 +128,9 @@ impl World {
     }
 
     pub(crate) async fn all(&self) -> Vec<FailedOp> {
-        let page = self.store.list(ListQuery::default()).await.expect("the store answers");
+        let limit = PageSize::new(PageSize::MAX).expect("in range");
+        let query = ListQuery { limit, ..ListQuery::default() };
+        let page = self.store.list(query).await.expect("the store answers");
         assert!(page.next.is_none(), "more than a page");
         let ids = page.items.iter().map(|item| item.id).collect();
         let found = self.store.find(ids).await.expect("the store answers");

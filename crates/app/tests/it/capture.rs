@@ -196,7 +196,7 @@ async fn a_key_that_looks_like_a_secret_still_groups_but_is_not_kept() {
 
 #[tokio::test]
 async fn a_uuid_is_kept_as_a_key_even_if_its_digits_pass_for_a_card() {
-    let uuid = "41111111-1111-1111-9999-abcdefabcdef";
+    let uuid = "41111111-1111-1111-9999-123456123456";
     assert!(
         baldur_core::policy::redact::redact_text(uuid, &CapturePolicy::default().redaction) != uuid
     );

@@ -3,21 +3,32 @@
 pub(crate) mod form;
 mod load;
 mod node;
+mod outbox;
+mod overflow;
+mod recovery;
+mod serve;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use baldur_core::name::{Namespace, ServiceName, WorkerName};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ENV_PREFIX, MAX_FILE_BYTES, SettingsError};
+pub use outbox::{ModeSettings, OutboxSettings, WhenOutboxFullSettings};
+pub use overflow::{
+    DedupSettings, DomainOverflowSettings, KeepSettings, OverflowSettings, WhenFullSettings,
+};
+pub use recovery::{DependencySettings, RecoverySettings};
+pub use serve::{ApiKeySettings, ServeSettings};
 
 /// Everything that can be set. The book's reference lists each setting with its range and default.
 ///
-/// Unknown keys are refused. Secrets (`store.url`, and `url` and `headers` of handlers) are never shown: not by `Debug`,
+/// Unknown keys are refused. Secrets (`store.url`, the `key` of API keys, `url` and `headers` of handlers, `probe_url` and
+/// `probe_headers` of dependencies) are never shown: not by `Debug`,
 /// not by `Display`, which writes the settings as TOML.
 ///
 /// ```
@@ -46,12 +57,24 @@ pub struct Settings {
     pub origin_service: ServiceName,
     /// Where entries are kept.
     pub store: StoreSettings,
+    /// Where captures wait that the store can't take.
+    pub spool: SpoolSettings,
     /// What capture accepts and keeps.
     pub capture: CaptureSettings,
+    /// How captures wait in memory that don't wait for the store.
+    pub outbox: OutboxSettings,
     /// What is secret.
     pub redaction: RedactionSettings,
+    /// How many live entries there may be.
+    pub overflow: OverflowSettings,
+    /// Whose payload an entry keeps when further captures merge into it.
+    pub dedup: DedupSettings,
     /// How entries are replayed.
     pub replay: ReplaySettings,
+    /// How entries are replayed once their dependency is back.
+    pub recovery: RecoverySettings,
+    /// How `baldur serve` listens.
+    pub serve: ServeSettings,
     /// Where entries are replayed to, by domain.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub handlers: BTreeMap<String, HandlerSettings>,
@@ -73,9 +96,15 @@ impl Default for Settings {
             worker: None,
             origin_service: ServiceName::unknown(),
             store: StoreSettings::default(),
+            spool: SpoolSettings::default(),
             capture: CaptureSettings::default(),
+            outbox: OutboxSettings::default(),
             redaction: RedactionSettings::default(),
+            overflow: OverflowSettings::default(),
+            dedup: DedupSettings::default(),
             replay: ReplaySettings::default(),
+            recovery: RecoverySettings::default(),
+            serve: ServeSettings::default(),
             handlers: BTreeMap::new(),
         }
     }
@@ -118,11 +147,36 @@ impl Default for StoreSettings {
     }
 }
 
+/// Where captures wait that the store can't take. Sizes are in bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SpoolSettings {
+    /// An absolute path to a directory of its own, on a disk that outlives the process. Without it there is no spool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// How much may wait, 64 KiB to 1 TiB.
+    pub max_bytes: u64,
+    /// At which size a file is sealed and the next one begun, 4 KiB to 256 MiB and at most `max_bytes`.
+    pub segment_bytes: u64,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        Self { dir: None, max_bytes: 1 << 30, segment_bytes: 16 << 20 }
+    }
+}
+
 /// What capture accepts, how much of it is kept, and what it fills in. Sizes are in bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CaptureSettings {
+    /// For what captures wait that name no mode: `sync`, `async` or `durable`.
+    pub mode: ModeSettings,
+    /// With a spool: how long a capture waits for the store before it is spooled, 10 ms to 5 min.
+    #[serde(with = "form::duration")]
+    pub store_timeout: Duration,
     /// The longest `request_data`, which is kept whole or not at all.
     pub max_request_bytes: usize,
     /// All texts of one operation together.

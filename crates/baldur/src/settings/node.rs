@@ -116,7 +116,7 @@ fn plain(expected: &str) -> &str {
         "u16" | "u32" | "u64" | "usize" => "a whole number, not negative and not too large",
         "f64" => "a number",
         "a boolean" => "true or false",
-        "a string" => "text",
+        "a string" | "path string" => "text",
         "a sequence" => "a list",
         other => other,
     }

@@ -24,6 +24,8 @@ fn variables_win_over_the_file_and_are_read_by_type() {
             ("BALDUR__HANDLERS__PAYMENT__URL", "http://h/x"),
             ("BALDUR__HANDLERS__PAYMENT__HEADERS__X-KEY", "7"),
             ("BALDUR__HANDLERS__PAYMENT__TIMEOUT", "1500ms"),
+            ("BALDUR__RECOVERY__ENABLED", "false"),
+            ("BALDUR__RECOVERY__DEPENDENCIES__GATEWAY__PROBE_INTERVAL", "30s"),
             ("BALDUR__NAMESPACE", ""),
             ("PATH", "/bin"),
         ]),
@@ -35,6 +37,9 @@ fn variables_win_over_the_file_and_are_read_by_type() {
     assert_eq!(settings.redaction.extra_keys, ["employee number", "badge"]);
     assert_eq!(settings.redaction.cards, CardSettings::AnyLuhn);
     assert_eq!(settings.namespace, Namespace::default_namespace());
+    assert!(!settings.recovery.enabled);
+    let gateway = &settings.recovery.dependencies["gateway"];
+    assert_eq!(gateway.probe_interval, Duration::from_secs(30));
     let handler = &settings.handlers["payment"];
     assert_eq!(handler.timeout, Some(Duration::from_millis(1_500)));
     assert!(handler.headers.contains_key("x-key"));
@@ -93,7 +98,8 @@ fn bad_values_are_refused_where_they_stand() {
 fn secrets_are_shown_by_no_form_and_no_error() {
     let settings = Settings::parse(
         "[store]\nurl = 'sqlite:///secret-path'\n[handlers.payment]\nurl = 'http://h/secret-url'\n\
-         headers = { authorization = 'Bearer secret-token' }",
+         headers = { authorization = 'Bearer secret-token' }\n[recovery.dependencies.gateway]\n\
+         probe_url = 'http://h/secret-probe'\nprobe_headers = { cookie = 'secret-cookie' }",
         "baldur.toml",
         [],
     )
@@ -110,12 +116,38 @@ fn what_is_shown_is_read_back() {
     let mut settings = Settings::default();
     settings.replay.lease = Duration::from_millis(90_500);
     settings.capture.expires_in = Some(Duration::from_hours(48));
+    settings.recovery.dependencies.insert("gateway".to_owned(), DependencySettings::default());
     let shown = settings.to_string();
     assert!(shown.contains("lease = \"1m 30s 500ms\""), "{shown}");
     let read = Settings::parse(&shown, "shown", []).expect("own form");
     assert_eq!(read.to_string(), shown);
     assert_eq!(read.replay.lease, settings.replay.lease);
     assert_eq!(read.capture.expires_in, settings.capture.expires_in);
+}
+
+#[cfg(feature = "spool")]
+#[test]
+fn a_spool_is_asked_for_by_its_directory_alone() {
+    let settings = Settings::parse("", "baldur.toml", []).expect("valid");
+    assert_eq!((settings.spool.max_bytes, settings.spool.segment_bytes), (1 << 30, 16 << 20));
+    assert!(settings.spool.config().expect("usable").is_none());
+    let dir = std::env::temp_dir().join("spool");
+    let variables = [
+        ("BALDUR__SPOOL__DIR", dir.to_str().expect("Unicode")),
+        ("BALDUR__SPOOL__MAX_BYTES", "1048576"),
+        ("BALDUR__SPOOL__SEGMENT_BYTES", "65536"),
+    ];
+    let settings = Settings::parse("", "baldur.toml", env(&variables)).expect("valid");
+    let config = settings.spool.config().expect("usable").expect("asked for");
+    assert_eq!((config.dir, config.max_bytes, config.segment_bytes), (dir, 1 << 20, 1 << 16));
+    assert_eq!(config.max_record_bytes, 1 << 20, "no record may be longer than the spool");
+    let shown = settings.to_string();
+    let read = Settings::parse(&shown, "shown", []).expect("own form");
+    assert_eq!(read.spool.dir, settings.spool.dir);
+    let relative = Settings::parse("[spool]\ndir = 'spool'", "baldur.toml", []).expect("text");
+    let said = relative.spool.config().expect_err("refused").to_string();
+    assert!(said.contains("`spool.dir`") && said.contains("absolute"), "{said}");
+    assert_eq!(refused("[spool]\ndir = 5", &[]), "baldur.toml:2: `spool.dir` must be text");
 }
 
 #[test]

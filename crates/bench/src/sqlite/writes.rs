@@ -90,7 +90,7 @@ pub(super) async fn ndjson(plan: &Plan) -> Result<Figure, Failure> {
     Ok(rounds.done())
 }
 
-fn lines(load: &mut Load, count: usize) -> String {
+pub(super) fn lines(load: &mut Load, count: usize) -> String {
     load.take(count).iter().fold(String::new(), |text, capture| {
         let op = &capture.op;
         text + &format!(

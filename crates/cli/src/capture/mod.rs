@@ -1,13 +1,10 @@
 //! `baldur capture`: keep failed operations, one from options or many from standard input.
 
-mod line;
 mod one;
 mod prepare;
 mod stream;
 
-use baldur::port::Captured;
 use clap::Args;
-use serde::Serialize;
 
 use crate::{args::Globals, exit::Failure, out::Output, session::Session};
 
@@ -27,34 +24,10 @@ pub(crate) struct CaptureArgs {
 pub(crate) async fn run(args: CaptureArgs, globals: &Globals, out: &Output) -> Result<(), Failure> {
     let CaptureArgs { one, strict } = args;
     let op = one.op()?;
-    let session = Session::open(globals).await?;
+    let session = Session::open_with_spool(globals).await?;
     let result = match op {
         Some(op) => one::run(op, &session, out).await,
         None => stream::run(strict, &session, out).await,
     };
     session.close(result).await
-}
-
-/// What became of an operation, as programs read it.
-#[derive(Serialize)]
-struct Answer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<u64>,
-    id: String,
-    durability: &'static str,
-    occurrence: u64,
-    disposition: &'static str,
-}
-
-impl Answer {
-    fn of(line: Option<u64>, captured: &Captured) -> Self {
-        let Captured { id, durability, occurrence, disposition, live: _, evicted: _ } = captured;
-        Self {
-            line,
-            id: id.to_string(),
-            durability: durability.as_str(),
-            occurrence: *occurrence,
-            disposition: disposition.as_str(),
-        }
-    }
 }

@@ -3,14 +3,14 @@
 use std::{fs, time::Duration};
 
 use baldur::{
-    EntryId, NewFailedOp,
-    port::{Disposition, Durability},
+    CaptureFailure, Chain, EntryId, NewFailedOp,
+    port::{CaptureError, Disposition, Durability},
 };
+use baldur_http::forms::CaptureAnswer;
 use clap::Args;
 
-use super::Answer;
 use crate::{
-    exit::{Code, Failure},
+    exit::{Code, Failure, HasCode as _},
     out::Output,
     session::Session,
     text,
@@ -170,10 +170,21 @@ fn read(option: &str, given: Option<String>) -> Result<Option<String>, Failure> 
     fs::read_to_string(path).map(Some).map_err(refused)
 }
 
+/// Says what to do where there was no room; any other failure says so itself.
+fn without_room(failure: CaptureFailure) -> Failure {
+    if !matches!(&failure, CaptureFailure::Store(CaptureError::LimitReached { .. })) {
+        return failure.into();
+    }
+    let message = format!("{} ({})", Chain(&failure), failure.code());
+    Failure::new(failure.exit_code(), message)
+        .hint("close entries, or raise the limit: `overflow` in the settings")
+}
+
 pub(super) async fn run(op: NewFailedOp, session: &Session, out: &Output) -> Result<(), Failure> {
-    let captured = session.baldur.capture().capture(op, &session.who).await?;
+    let kept = session.baldur.capture().capture(op, &session.who).await;
+    let captured = kept.map_err(without_room)?;
     if out.is_json() {
-        return out.json(&Answer::of(None, &captured));
+        return out.json(&CaptureAnswer::of(None, &captured));
     }
     let did = match captured.disposition {
         Disposition::New => "captured",

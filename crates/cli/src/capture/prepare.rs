@@ -3,10 +3,10 @@
 use std::{io, thread};
 
 use baldur::{CaptureService, Chain, Oversize, Who, command::Capture};
+use baldur_http::forms::{Line, parse_op};
 use tokio::sync::mpsc;
 
-use super::line;
-use crate::lines::{Chunk, Line};
+use crate::lines::Chunk;
 
 /// How many prepared chunks may wait for the store.
 const PREPARED: usize = 4;
@@ -98,7 +98,7 @@ fn one(line: Line, service: &CaptureService, who: &Who) -> Prepared {
     let capture = text
         .map_err(|bad| Refused { code: bad.code(), message: bad.message().to_owned() })
         .and_then(|text| {
-            line::parse(&text).map_err(|error| Refused { code: error.code, message: error.message })
+            parse_op(&text).map_err(|error| Refused { code: error.code, message: error.message })
         })
         .and_then(|op| {
             let capture = service.prepare(op, who, Oversize::Refuse);

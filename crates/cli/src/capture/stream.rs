@@ -11,12 +11,10 @@ use baldur::{
     command::Capture,
     port::{CaptureError, Captured, Disposition},
 };
+use baldur_http::forms::CaptureAnswer;
 use tokio::sync::mpsc;
 
-use super::{
-    Answer,
-    prepare::{self, Prepared, Step},
-};
+use super::prepare::{self, Prepared, Step};
 use crate::{
     answers::Answers,
     exit::{Code, Failure, HasCode as _},
@@ -144,7 +142,7 @@ async fn keep(
         match stored.next() {
             Some(Ok(answer)) => {
                 tally.count(answer.disposition);
-                answers.good(&Answer::of(Some(line), &answer))?;
+                answers.good(&CaptureAnswer::of(Some(line), &answer))?;
             }
             Some(Err(failure)) => {
                 kept.refused = true;

@@ -1,13 +1,9 @@
 //! `baldur entries list`.
 
-use std::collections::BTreeMap;
-
-use baldur::{
-    Cursor, EntrySummary, ListOrder, ListQuery, NotReplayable, Page, PageSize, Timestamp,
-};
+use baldur::{Cursor, EntrySummary, ListOrder, ListQuery, Page, PageSize, Timestamp};
+use baldur_http::forms::SummaryAnswer;
 use clap::Args;
 use comfy_table::{Cell, Color};
-use serde::Serialize;
 
 use super::filter::FilterArgs;
 use crate::{
@@ -153,91 +149,11 @@ fn error(item: &EntrySummary) -> String {
 fn json_lines(page: &Page<EntrySummary>, order: ListOrder) -> Result<String, Failure> {
     let mut lines = String::new();
     for item in &page.items {
-        let line = serde_json::to_string(&summary(item, order)).map_err(|error| {
+        let line = serde_json::to_string(&SummaryAnswer::of(item, order)).map_err(|error| {
             Failure::new(Code::Failure, "an entry can't be written").because(&error)
         })?;
         lines.push_str(&line);
         lines.push('\n');
     }
     Ok(lines)
-}
-
-/// An entry of a list, as programs read it. Times are RFC 3339 texts.
-#[derive(Serialize)]
-struct Summary<'a> {
-    id: String,
-    status: &'static str,
-    domain: &'a str,
-    failure_type: &'a str,
-    dependency: &'a str,
-    origin_service: &'a str,
-    retry_count: u32,
-    max_retries: u32,
-    error_code: &'a str,
-    error_preview: &'a str,
-    entity_type: Option<&'a str>,
-    entity_id: Option<&'a str>,
-    order_key: Option<&'a str>,
-    dedup_key: Option<&'a str>,
-    occurrences: u64,
-    labels: BTreeMap<&'a str, &'a str>,
-    fingerprint: &'a str,
-    not_replayable: Option<&'static str>,
-    created_at: String,
-    updated_at: String,
-    next_attempt_at: String,
-    resolved_at: Option<String>,
-    cursor: String,
-}
-
-fn summary(item: &EntrySummary, order: ListOrder) -> Summary<'_> {
-    let EntrySummary {
-        id,
-        domain,
-        failure_type,
-        dependency,
-        origin_service,
-        status,
-        retry_count,
-        max_retries,
-        error_code,
-        error_preview,
-        entity_type,
-        entity_id,
-        order_key,
-        dedup_key,
-        occurrences,
-        labels,
-        fingerprint,
-        not_replayable,
-        created_at,
-        updated_at,
-        next_attempt_at,
-        resolved_at,
-    } = item;
-    Summary {
-        id: id.to_string(),
-        status: status.as_str(),
-        domain: domain.as_str(),
-        failure_type: failure_type.as_str(),
-        dependency: dependency.as_str(),
-        origin_service: origin_service.as_str(),
-        retry_count: *retry_count,
-        max_retries: *max_retries,
-        error_code,
-        error_preview,
-        entity_type: entity_type.as_ref().map(AsRef::as_ref),
-        entity_id: entity_id.as_ref().map(AsRef::as_ref),
-        order_key: order_key.as_ref().map(AsRef::as_ref),
-        dedup_key: dedup_key.as_ref().map(AsRef::as_ref),
-        occurrences: *occurrences,
-        labels: labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
-        fingerprint: fingerprint.text.as_str(),
-        not_replayable: not_replayable.map(NotReplayable::as_str),
-        created_at: created_at.to_string(),
-        updated_at: updated_at.to_string(),
-        next_attempt_at: next_attempt_at.to_string(),
-        resolved_at: resolved_at.map(|at| at.to_string()),
-        cursor: Cursor::at(order, item.position()).to_string(),
-    }
 }

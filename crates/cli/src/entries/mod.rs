@@ -10,8 +10,6 @@ use clap::{Args, Subcommand};
 
 use crate::{args::Globals, exit::Failure, out::Output, session::Session};
 
-pub(crate) use show::record;
-
 /// What to do with entries.
 #[derive(Debug, Subcommand)]
 pub(crate) enum EntriesCommand {

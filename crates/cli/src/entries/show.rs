@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use baldur::{EvidenceRecord, FailedOp, Json, Timestamp, wire};
+use baldur::{EntryId, Evidence, EvidenceEvent, EvidenceRecord, FailedOp, Json, Timestamp, wire};
+use baldur_http::forms::record;
 use comfy_table::{Cell, Color};
 
 use super::IdsArgs;
@@ -19,7 +20,7 @@ pub(super) async fn run(args: IdsArgs, session: &Session, out: &Output) -> Resul
     let mut missing = false;
     for (id, entry) in args.ids.iter().zip(entries) {
         let Some(op) = entry else {
-            out.error(&format!("no entry {id}"));
+            went_or_unknown(session, out, *id, now).await?;
             missing = true;
             continue;
         };
@@ -33,10 +34,30 @@ pub(super) async fn run(args: IdsArgs, session: &Session, out: &Output) -> Resul
     if missing { Err(Failure::Silent(Code::NotFound)) } else { Ok(()) }
 }
 
-/// An entry with its evidence on one line: the stored forms, as export writes and import reads them.
-pub(crate) fn record(op: &FailedOp, trail: &[EvidenceRecord]) -> String {
-    let evidence: Vec<String> = trail.iter().map(wire::encode_evidence).collect();
-    format!("{{\"entry\":{},\"evidence\":[{}]}}", wire::encode_entry(op), evidence.join(","))
+/// Says what is known of an entry that is not there.
+async fn went_or_unknown(
+    session: &Session,
+    out: &Output,
+    id: EntryId,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let trail = session.baldur.entries().trail(id).await?;
+    let Some(last) = trail.last().filter(|last| last.event == EvidenceEvent::Evicted) else {
+        out.error(&format!("no entry {id}"));
+        return Ok(());
+    };
+    let Evidence { at, reason, .. } = &last.evidence;
+    let why = reason.as_ref().map_or("no reason was given", |reason| reason.as_str());
+    let ago = text::age(now.since(*at));
+    out.error(&format!("entry {id} was evicted at {at} ({ago} ago): {}", text::plain(why)));
+    if out.is_json() {
+        let evidence: Vec<String> = trail.iter().map(wire::encode_evidence).collect();
+        return out.line(&format!("{{\"entry\":null,\"evidence\":[{}]}}", evidence.join(",")));
+    }
+    let mut page = String::new();
+    evidence(out, &mut page, &trail, now);
+    page.push('\n');
+    out.lines(&page)
 }
 
 fn page(out: &Output, op: &FailedOp, trail: &[EvidenceRecord], now: Timestamp) -> String {

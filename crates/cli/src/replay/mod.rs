@@ -111,6 +111,7 @@ async fn replay(args: ReplayArgs, session: &Session, out: &Output) -> Result<(),
             ..RateLimit::per_second(rate)
         }),
         concurrency,
+        governor: None,
         dry_run,
         trigger: ResolutionType::ManualReplay,
         who: session.who(reason.as_deref())?,

@@ -42,6 +42,7 @@ fn stop_name(stop: &StopReason) -> &'static str {
         StopReason::Drained => "drained",
         StopReason::LimitReached => "limit_reached",
         StopReason::Cancelled => "cancelled",
+        StopReason::Halted => "halted",
         StopReason::TargetUnavailable(_) => "target_unavailable",
         StopReason::StoreUnavailable(_) => "store_unavailable",
     }
@@ -61,6 +62,7 @@ pub(super) fn tell(out: &Output, report: &ReplayReport) -> Result<(), Failure> {
             StopReason::Drained
             | StopReason::LimitReached
             | StopReason::Cancelled
+            | StopReason::Halted
             | StopReason::StoreUnavailable(_) => Vec::new(),
         };
         return out.json(&SummaryLine {
@@ -125,7 +127,8 @@ pub(super) fn verdict(report: &ReplayReport) -> Result<(), Failure> {
                 "what is left stays in the store: run the same command once the target is back",
             ));
         }
-        StopReason::Drained | StopReason::LimitReached => {}
+        // The command has no governor that could end a run.
+        StopReason::Drained | StopReason::LimitReached | StopReason::Halted => {}
     }
     let done = report.succeeded + report.already_done;
     if report.claimed == done && report.refused == 0 {

@@ -1,10 +1,9 @@
 //! `baldur store export`.
 
 use baldur::{EntryId, ListOrder, ListQuery, PageSize};
+use baldur_http::forms::record;
 
-use crate::{
-    entries::record, exit::Failure, out::Output, progress::Progress, session::Session, text,
-};
+use crate::{exit::Failure, out::Output, progress::Progress, session::Session, text};
 
 /// How many entries are held in memory at a time.
 const PAGE: u32 = 100;

@@ -5,13 +5,14 @@ use baldur::{
     port::{AdminError, ExportedEntry, Imported},
     wire,
 };
+use baldur_http::forms::Line;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
     answers::Answers,
     exit::{Code, Failure, HasCode as _},
-    lines::{self, Line},
+    lines,
     out::Output,
     session::Session,
     text,

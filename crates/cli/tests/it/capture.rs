@@ -225,3 +225,22 @@ fn an_empty_input_is_no_failure() {
     let run = bench.run(&["capture"]);
     assert_eq!((run.code, run.out.as_str()), (0, "captured 0 entries\n"));
 }
+
+#[test]
+fn a_capture_without_room_says_which_limit_and_what_to_do() {
+    let bench = Bench::new();
+    std::fs::write(bench.path().join("limits.toml"), "[overflow]\nin_all = 1\n").expect("written");
+    let input = format!("{}\n{}\n", line(1), line(2));
+    let run = bench.feed(&["--config", "limits.toml", "capture", "--json"], input.as_bytes());
+    assert_eq!(run.code, 1, "{run:?}");
+    assert_eq!(run.json_lines()[0]["disposition"], "new");
+    assert_eq!(run.json_lines()[1]["error"]["code"], "limit_reached_all");
+    let one = ["capture", "--domain", "mail", "--failure-type", "TIMEOUT"];
+    let run = bench.run(&[&["--config", "limits.toml"], &one[..]].concat());
+    assert_eq!(run.code, 5, "{run:?}");
+    assert!(run.err.contains("1 of 1 (all) are there (limit_reached_all)"), "{run:?}");
+    assert!(run.err.contains("raise the limit"), "{run:?}");
+    bench.ok(&["entries", "resolve", &id(1)]);
+    let run = bench.run(&[&["--config", "limits.toml"], &one[..]].concat());
+    assert_eq!(run.code, 0, "{run:?}");
+}

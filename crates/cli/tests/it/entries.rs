@@ -16,6 +16,30 @@ fn three(bench: &Bench) {
     assert_eq!(run.code, 0, "{}", run.err);
 }
 
+#[test]
+fn an_evicted_entry_is_told_with_when_and_why() {
+    let bench = Bench::new();
+    let settings = "[overflow.domains.payment]\nlimit = 1\nwhen_full = 'drop_oldest'\n";
+    std::fs::write(bench.path().join("limits.toml"), settings).expect("written");
+    let line = |n| format!(r#"{{"id":"{}","domain":"payment","failure_type":"TIMEOUT"}}"#, id(n));
+    let input = format!("{}\n{}\n", line(1), line(2));
+    let run = bench.feed(&["--config", "limits.toml", "capture"], input.as_bytes());
+    assert_eq!(run.code, 0, "{run:?}");
+    let shown = bench.run(&["entries", "show", &id(1)]);
+    assert_eq!(shown.code, 3, "{shown:?}");
+    let because = format!("made room for {}: 1 live entries in its domain, limit 1", id(2));
+    assert!(shown.err.contains(&format!("entry {} was evicted at 20", id(1))), "{shown:?}");
+    assert!(shown.err.contains(&because), "{shown:?}");
+    assert!(shown.out.contains("evidence: 2"), "{shown:?}");
+    let shown = json(bench.run(&["entries", "show", "--json", &id(1)]).out.trim());
+    assert_eq!(shown["entry"], serde_json::Value::Null);
+    assert_eq!(shown["evidence"][1]["event"], "evicted");
+    assert_eq!(shown["evidence"][1]["reason"], because);
+    let unknown = bench.run(&["entries", "show", &id(9)]);
+    assert!(unknown.err.contains("no entry"), "{unknown:?}");
+    assert_eq!(bench.run(&["entries", "show", &id(2)]).code, 0);
+}
+
 fn ids(bench: &Bench, args: &[&str]) -> Vec<String> {
     let out = bench.ok(&[&["entries", "list", "--json", "--oldest-first"], args].concat());
     out.lines().map(|line| json(line)["id"].as_str().expect("an id").to_owned()).collect()

@@ -1,9 +1,13 @@
 //! The real binary, run as people and scripts run it.
 
+mod breakers;
 mod capture;
 mod entries;
 mod misuse;
+mod recovery;
 mod replay;
+mod serve;
+mod spool;
 mod store;
 
 use std::{

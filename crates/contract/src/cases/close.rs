@@ -3,14 +3,20 @@
 use baldur_core::{
     BackendError, BackendKind, FacetScope, Filter, ListQuery, Outcome, ResolutionType,
     command::{Act, ClaimBatch, ClaimRef, ClaimSelect, Extend, Lapse, Settle},
-    port::{AdminError, CaptureError, CheckDepth, ClaimError, EvidenceError, ReadError},
+    name::ServiceName,
+    policy::BreakerState,
+    port::{
+        AdminError, BreakerStoreError, CaptureError, CheckDepth, ClaimError, EvidenceError,
+        PaceError, ReadError, SaveBreaker, TakePermits,
+    },
 };
 
 use crate::{
-    build::evidence,
+    build::{evidence, parsed},
     case::{CaseResult, Failure, cases, ensure_eq},
     drive::{LEASE, only, resolve, succeeded},
     harness::Lab,
+    store::StoreUnderTest,
 };
 
 cases!("close", None, [every_call_after_close_fails, closing_twice_is_harmless]);
@@ -29,7 +35,15 @@ macro_rules! inner {
         }
     )*};
 }
-inner!(CaptureError, ReadError, ClaimError, EvidenceError, AdminError);
+inner!(
+    CaptureError,
+    ReadError,
+    ClaimError,
+    EvidenceError,
+    AdminError,
+    BreakerStoreError,
+    PaceError
+);
 
 fn closed<T, E: Inner>(what: &str, answer: Result<T, E>) -> CaseResult {
     let error = answer.err().and_then(Inner::inner);
@@ -74,9 +88,28 @@ async fn every_call_after_close_fails(lab: &Lab) -> CaseResult {
     closed("backlog", store.evidence.backlog().await)?;
     closed("check", store.admin.check(CheckDepth::Quick).await)?;
     closed("deep check", store.admin.check(CheckDepth::Deep).await)?;
+    coordination_fails(&store).await?;
     let (other, captures) = lab.store().await;
     other.keep_new(captures.an_op().build()).await?;
     closed("import", only(store.admin.import_batch(other.export().await?).await)?)
+}
+
+async fn coordination_fails(store: &StoreUnderTest) -> CaseResult {
+    let name: ServiceName = parsed("gateway");
+    closed("load breakers", store.breakers.load(vec![name.clone()]).await)?;
+    closed("list breakers", store.breakers.list(None, 1).await)?;
+    let save = SaveBreaker {
+        name: name.clone(),
+        expected: 0,
+        state: BreakerState::Closed,
+        open_for: None,
+        reopenings: 0,
+        forced: None,
+        evidence: evidence(&store.clock),
+    };
+    closed("save a breaker", store.breakers.save(save).await)?;
+    let take = TakePermits { name, permits: 1, terms: super::pace::TERMS };
+    closed("take permits", store.pace.take(take).await)
 }
 
 async fn closing_twice_is_harmless(lab: &Lab) -> CaseResult {

@@ -41,7 +41,7 @@ cases!(
 );
 
 /// Runs the same thing `times` times at once and returns all answers.
-async fn at_once<T, F>(times: usize, run: impl Fn(usize) -> F) -> Result<Vec<T>, Failure>
+pub(super) async fn at_once<T, F>(times: usize, run: impl Fn(usize) -> F) -> Result<Vec<T>, Failure>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Failure>> + Send + 'static,

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use baldur_core::{FacetScope, Status, port::Disposition};
+use baldur_core::{
+    EvidenceEvent, FacetScope, Status,
+    command::{OnMerge, WhenFull},
+    port::{Disposition, LimitScope},
+};
 
 use crate::{
     build::Captures,
@@ -20,6 +24,10 @@ cases!(
         merged_ids_are_remembered_after_reopening,
         claims_run_on_after_reopening,
         order_holds_after_reopening,
+        evictions_are_remembered_after_reopening,
+        limits_hold_after_reopening,
+        a_replaced_payload_is_there_after_reopening,
+        breakers_and_buckets_are_there_after_reopening,
     ]
 );
 
@@ -84,5 +92,60 @@ async fn order_holds_after_reopening(lab: &Lab) -> CaseResult {
     let store = reopened(&store).await?;
     ensure_eq!(store.due_ids(10).await?, ids[1..]);
     ensure!(store.due_ids(10).await?.is_empty(), "claimed twice");
+    Ok(())
+}
+
+async fn evictions_are_remembered_after_reopening(lab: &Lab) -> CaseResult {
+    let (store, captures) = lab.store().await;
+    let dropping = || captures.an_op().limits(1, 0, WhenFull::DropOldest);
+    let capture = dropping().dedup_key("d").build();
+    let id = store.keep_new(capture.clone()).await?;
+    let merged = dropping().dedup_key("d").build();
+    store.keep(merged.clone()).await?;
+    store.keep_new(dropping().build()).await?;
+    let trail = store.evidence.trail(id, 0, 10).await?;
+    let store = reopened(&store).await?;
+    ensure_eq!(store.find(id).await?, None);
+    ensure_eq!(store.evidence.trail(id, 0, 10).await?, trail);
+    ensure_eq!(trail.last().map(|record| record.event), Some(EvidenceEvent::Evicted));
+    for (capture, occurrence) in [(capture, 1), (merged, 2)] {
+        let again = store.keep(capture).await?;
+        ensure_eq!((again.id, again.occurrence), (id, occurrence));
+        ensure_eq!(again.disposition, Disposition::Repeated);
+    }
+    store.ensure_sound().await
+}
+
+async fn limits_hold_after_reopening(lab: &Lab) -> CaseResult {
+    let (store, captures) = lab.store().await;
+    let kept = store.keep_all(captures.ops(3)).await?;
+    store.act(kept[0].id, resolve()).await?;
+    store.claim_one(kept[1].id).await?;
+    let store = reopened(&store).await?;
+    let limited = || captures.an_op().limits(3, 0, WhenFull::Reject).build();
+    store.keep_new(limited()).await?;
+    ensure_eq!(store.no_room(limited()).await?, (LimitScope::Domain, 3, 3));
+    store.ensure_sound().await
+}
+
+async fn a_replaced_payload_is_there_after_reopening(lab: &Lab) -> CaseResult {
+    let (store, captures) = lab.store().await;
+    let keyed = |json| captures.an_op().dedup_key("d").request_data(json);
+    let id = store.keep_new(keyed("1").build()).await?;
+    store.keep(keyed("2").on_merge(OnMerge::KeepLast).build()).await?;
+    let store = reopened(&store).await?;
+    let op = store.op(id).await?;
+    ensure_eq!((op.request_data.as_str(), op.payload_version), ("2", 2));
+    Ok(())
+}
+
+async fn breakers_and_buckets_are_there_after_reopening(lab: &Lab) -> CaseResult {
+    let (store, _) = lab.store().await;
+    let breaker = super::breakers::saved(&store, "gateway").await?;
+    super::pace::take(&store, "gateway", 9, super::pace::TERMS).await?;
+    let store = reopened(&store).await?;
+    ensure_eq!(store.breakers.list(None, 10).await?, [breaker]);
+    let granted = super::pace::take(&store, "gateway", 9, super::pace::TERMS).await?.granted;
+    ensure_eq!(granted, 1, "of ten permits nine were taken before");
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Namespaces on one backend see nothing of each other.
 
-use baldur_core::{EvidenceEvent, FacetScope, Facets, Filter, Status, port::Disposition};
+use baldur_core::{
+    EvidenceEvent, FacetScope, Facets, Filter, Status, command::WhenFull, port::Disposition,
+};
 
 use crate::{
     build::{Captures, parsed},
@@ -18,6 +20,8 @@ cases!(
         keys_mean_something_within_a_namespace_only,
         claims_and_sweeps_stay_in_their_namespace,
         reads_stay_in_their_namespace,
+        limits_count_one_namespace,
+        breakers_and_buckets_stay_in_their_namespace,
     ]
 );
 
@@ -80,5 +84,41 @@ async fn reads_stay_in_their_namespace(lab: &Lab) -> CaseResult {
     ensure_eq!(b.reader.facets(FacetScope::default()).await?, Facets::default());
     ensure!(b.evidence.unsealed(10).await?.is_empty(), "it reads its neighbour's evidence");
     ensure_eq!(b.evidence.backlog().await?.unsealed, 0);
+    Ok(())
+}
+
+async fn limits_count_one_namespace(lab: &Lab) -> CaseResult {
+    let [(a, ours), (b, theirs)] = neighbours(lab).await?;
+    let kept = a.keep_all(ours.ops(3)).await?;
+    let ids: Vec<_> = kept.iter().map(|kept| kept.id).collect();
+    b.keep_new(theirs.an_op().domain("stock").limits(1, 1, WhenFull::Reject).build()).await?;
+    // Only its own entry may make room for the next one.
+    let second = theirs.an_op().limits(1, 1, WhenFull::DropOldest).build();
+    let answer = b.keep(second).await?;
+    ensure_eq!(answer.evicted.len(), 1);
+    for id in &ids {
+        ensure_eq!(a.status(*id).await?, Status::Pending);
+    }
+    // Both make the same ids: what went in one namespace is there in the other.
+    let gone = answer.evicted[0].id;
+    ensure_eq!(gone, ids[0]);
+    ensure_eq!(b.find(gone).await?, None);
+    ensure_eq!(a.trail(gone).await?.len(), 1);
+    a.ensure_sound().await?;
+    b.ensure_sound().await
+}
+
+async fn breakers_and_buckets_stay_in_their_namespace(lab: &Lab) -> CaseResult {
+    let [(a, _), (b, _)] = neighbours(lab).await?;
+    let ours = super::breakers::saved(&a, "gateway").await?;
+    ensure_eq!(b.breakers.load(vec![ours.name.clone()]).await?, [None]);
+    ensure_eq!(b.breakers.list(None, 10).await?, []);
+    let theirs = super::breakers::saved(&b, "gateway").await?;
+    ensure_eq!(theirs.version, 1);
+    ensure_eq!(a.breakers.list(None, 10).await?, [ours]);
+    for store in [&a, &b] {
+        let granted = super::pace::take(store, "gateway", 10, super::pace::TERMS).await?.granted;
+        ensure_eq!(granted, 10);
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod apply;
+mod breakers;
 mod capture;
 mod capture_refused;
 mod claim;
@@ -10,12 +11,16 @@ mod close;
 mod concurrency;
 mod dedup;
 mod durability;
+mod eviction;
 mod evidence;
 mod facet;
 mod hostile;
 mod isolation;
 mod lapse;
+mod on_merge;
 mod order;
+mod overflow;
+mod pace;
 mod read_count;
 mod read_list;
 mod redrive;
@@ -30,6 +35,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         capture::CASES,
         capture_refused::CASES,
         dedup::CASES,
+        on_merge::CASES,
+        overflow::CASES,
+        eviction::CASES,
         claim::CASES,
         claim_due::CASES,
         order::CASES,
@@ -44,6 +52,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         facet::OVERFLOW_CASES,
         evidence::CASES,
         admin::CASES,
+        breakers::CASES,
+        pace::CASES,
         close::CASES,
         concurrency::CASES,
         hostile::CASES,

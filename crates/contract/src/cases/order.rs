@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use baldur_core::{Clock, EntryId, Status, command::Action, port::ClaimError};
+use baldur_core::{
+    Clock, EntryId, Status,
+    command::{Action, ClaimSelect, ClaimTerms},
+    port::ClaimError,
+};
 
 use crate::{
     build::{Captures, OpBuilder},
@@ -31,6 +35,9 @@ cases!(
         the_own_state_is_said_before_the_order,
         order_holds_across_domains,
         a_long_key_is_replayed_in_capture_order,
+        a_blocked_key_is_told_with_the_entry_that_blocks_it,
+        an_imported_older_entry_becomes_the_first,
+        a_late_older_duplicate_keeps_the_place_of_the_first,
     ]
 );
 
@@ -210,8 +217,8 @@ async fn a_redrive_waits_for_its_turn_too(lab: &Lab) -> CaseResult {
     let (store, captures) = lab.store().await;
     let ids = line(&store, &captures, 2).await?;
     store.act(ids[1], Action::Escalate).await?;
-    let terms = baldur_core::command::ClaimTerms { force: true, ..store.terms() };
-    let select = baldur_core::command::ClaimSelect::Ids(vec![ids[1]]);
+    let terms = ClaimTerms { force: true, ..store.terms() };
+    let select = ClaimSelect::Ids(vec![ids[1]]);
     let outcome = store.claim(select, terms).await?;
     ensure_matches!(outcome.refused.as_slice(), [(_, ClaimError::Blocked { by, .. })] if *by == ids[0]);
     store.act(ids[0], resolve()).await?;
@@ -253,5 +260,52 @@ async fn a_long_key_is_replayed_in_capture_order(lab: &Lab) -> CaseResult {
         store.settle(op, succeeded()).await?;
     }
     ensure_eq!(replayed, expected);
+    store.ensure_sound().await
+}
+
+async fn a_blocked_key_is_told_with_the_entry_that_blocks_it(lab: &Lab) -> CaseResult {
+    let (store, captures) = lab.store().await;
+    let ids = line(&store, &captures, 3).await?;
+    store.act(ids[0], Action::Escalate).await?;
+    for waiting in &ids[1..] {
+        ensure_eq!(blocked_by(&store, *waiting).await?, ids[0]);
+    }
+    // Whoever asks can tell why: the one that blocks waits for a person.
+    ensure_eq!(store.status(ids[0]).await?, Status::RequiresReview);
+    let forced = ClaimTerms { force: true, ..store.terms() };
+    let outcome = store.claim(ClaimSelect::Ids(ids.clone()), forced).await?;
+    ensure_eq!(outcome.claimed.iter().map(|c| c.op.id).collect::<Vec<_>>(), ids[..1]);
+    ensure_eq!(outcome.refused.len(), 2);
+    Ok(())
+}
+
+/// As one that another store exported.
+async fn an_imported_older_entry_becomes_the_first(lab: &Lab) -> CaseResult {
+    let (from, captures) = lab.store().await;
+    let older = line(&from, &captures, 1).await?;
+    let (store, _) = lab.store().await;
+    store.clock.set(from.clock.now());
+    let ids = line(&store, &captures, 1).await?;
+    for answer in store.admin.import_batch(from.export().await?).await {
+        answer?;
+    }
+    ensure_eq!(blocked_by(&store, ids[0]).await?, older[0]);
+    ensure_eq!(store.due_ids(10).await?, older);
+    store.ensure_sound().await
+}
+
+/// A record of a spool that comes late is of the same failure as one that came in time.
+async fn a_late_older_duplicate_keeps_the_place_of_the_first(lab: &Lab) -> CaseResult {
+    let (store, captures) = lab.store().await;
+    let early = store.clock.now();
+    let ids = line(&store, &captures, 1).await?;
+    store.clock.advance(Duration::from_secs(1));
+    let keyed = || keyed(&captures).dedup_key("d");
+    let second = store.keep_new(keyed().build()).await?;
+    let late = store.keep(keyed().created_at(early).build()).await?;
+    ensure_eq!((late.id, late.occurrence), (second, 2));
+    ensure_eq!(store.op(second).await?.created_at, store.clock.now());
+    ensure_eq!(blocked_by(&store, second).await?, ids[0]);
+    ensure_eq!(store.due_ids(10).await?, ids);
     store.ensure_sound().await
 }

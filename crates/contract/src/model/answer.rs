@@ -1,7 +1,8 @@
 //! Answers as text, so that two stores can be compared. What may differ between stores is left out.
 
 use baldur_core::{
-    Count, EntrySummary, FacetScope, FailedOp, Filter, name::Namespace, port::ClaimError, wire,
+    Count, EntryId, EntrySummary, FacetScope, FailedOp, Filter, name::Namespace, port::ClaimError,
+    wire,
 };
 
 use crate::{build::parsed, case::Failure, store::StoreUnderTest};
@@ -25,9 +26,17 @@ pub(super) fn summaries(items: &[EntrySummary]) -> Vec<String> {
     items.iter().map(|item| format!("{item:?}")).collect()
 }
 
-/// All that a store holds.
-pub(super) async fn everything(store: &StoreUnderTest) -> Result<Vec<String>, Failure> {
+/// All that a store holds. `ids` are those that were ever captured: evidence of entries that went is found by them only.
+pub(super) async fn everything(
+    store: &StoreUnderTest,
+    ids: impl Iterator<Item = EntryId>,
+) -> Result<Vec<String>, Failure> {
     let mut facts = Vec::new();
+    for id in ids {
+        let trail = store.evidence.trail(id, 0, usize::from(u16::MAX)).await?;
+        facts.push(format!("{id} has {} records", trail.len()));
+        facts.extend(trail.iter().map(wire::encode_evidence));
+    }
     for exported in store.export().await? {
         facts.push(entry(&exported.op));
         facts.extend(exported.evidence.iter().map(wire::encode_evidence));

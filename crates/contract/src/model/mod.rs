@@ -96,8 +96,8 @@ async fn agree(lab: &Lab, history: &[Step]) -> CaseResult {
 }
 
 async fn ensure_same(store: &StoreUnderTest, model: &StoreUnderTest) -> CaseResult {
-    let expected = answer::everything(model).await?;
-    let actual = answer::everything(store).await?;
+    let expected = answer::everything(model, step::ids()).await?;
+    let actual = answer::everything(store, step::ids()).await?;
     ensure_eq!(actual.len(), expected.len(), "facts at the end");
     for (actual, expected) in actual.iter().zip(&expected) {
         ensure_eq!(actual, expected, "at the end");

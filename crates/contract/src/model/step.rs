@@ -6,10 +6,10 @@ use baldur_core::{
     ClaimToken, Clock, EntryId, FacetScope, Filter, ListOrder, ListQuery, NotReplayable, PageSize,
     ResolutionType, Status,
     command::{
-        Act, Action, Capture, ClaimBatch, ClaimRef, ClaimSelect, ClaimTerms, Extend, Settle,
-        SettleOutcome,
+        Act, Action, Capture, ClaimBatch, ClaimRef, ClaimSelect, ClaimTerms, Extend, OnMerge,
+        Settle, SettleOutcome, WhenFull,
     },
-    port::CaptureError,
+    port::{CaptureError, Captured},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many ids a history uses. Few, so that they meet again.
-const SLOTS: u8 = 10;
+const SLOTS: u8 = 14;
 
 /// How many steps a history has after the first.
 const STEPS: std::ops::Range<usize> = 1..60;
@@ -39,6 +39,11 @@ fn id_of(slot: u8) -> EntryId {
     EntryId::from_bytes(bytes)
 }
 
+/// Every id that a history can use.
+pub(super) fn ids() -> impl Iterator<Item = EntryId> {
+    (0..SLOTS).map(id_of)
+}
+
 /// What a random capture looks like.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
@@ -52,6 +57,9 @@ pub(super) struct Kept {
     age: u64,
     unreplayable: bool,
     labels: usize,
+    limits: Option<(u64, u64, WhenFull)>,
+    on_merge: OnMerge,
+    amount: u32,
 }
 
 /// Which token a random settle shows, compared with the one the entry has.
@@ -115,12 +123,18 @@ fn kept() -> impl Strategy<Value = Kept> {
     let keys = || option::weighted(0.4, select(&KEYS[..]));
     let rarely = || prop::bool::weighted(0.05);
     let labels = prop_oneof![9 => 0_usize..3, 1 => Just(17)];
+    let when_full = prop_oneof![1 => Just(WhenFull::Reject), 3 => Just(WhenFull::DropOldest)];
+    // Low enough to be reached; 0 is no limit.
+    let limits = option::weighted(0.3, (0_u64..4, 0_u64..7, when_full));
+    let on_merge = select(&[OnMerge::KeepFirst, OnMerge::KeepLast][..]);
     (
         (slot(), select(&DOMAINS[..]), select(&DEPENDENCIES[..]), keys(), keys()),
         (0_u32..4, 0_u64..4, 0_u64..6, rarely(), labels),
+        (limits, on_merge, 0_u32..9),
     )
-        .prop_map(|((slot, domain, dependency, dedup, order), rest)| {
+        .prop_map(|((slot, domain, dependency, dedup, order), rest, overflow)| {
             let (budget, delay, age, unreplayable, labels) = rest;
+            let (limits, on_merge, amount) = overflow;
             Kept {
                 slot,
                 domain,
@@ -132,6 +146,9 @@ fn kept() -> impl Strategy<Value = Kept> {
                 age,
                 unreplayable,
                 labels,
+                limits,
+                on_merge,
+                amount,
             }
         })
 }
@@ -359,7 +376,11 @@ async fn capture(store: &StoreUnderTest, batch: &[Kept]) -> Vec<String> {
     answers
         .into_iter()
         .map(|answer| match answer {
-            Ok(kept) => format!("{} {} {}", kept.id, kept.occurrence, kept.disposition.as_str()),
+            Ok(kept) => {
+                let disposition = kept.disposition.as_str();
+                let Captured { id, occurrence, live, evicted, .. } = kept;
+                format!("{id} {occurrence} {disposition} {live:?} {evicted:?}")
+            }
             Err(CaptureError::Invalid(_)) => "invalid".to_owned(),
             Err(other) => other.to_string(),
         })
@@ -367,8 +388,8 @@ async fn capture(store: &StoreUnderTest, batch: &[Kept]) -> Vec<String> {
 }
 
 fn capture_of(captures: &Captures, store: &StoreUnderTest, kept: &Kept) -> Capture {
-    let Kept { slot, domain, dependency, dedup, order, budget, delay, age, unreplayable, labels } =
-        kept;
+    let Kept { slot, domain, dependency, dedup, order, budget, delay, age, .. } = kept;
+    let Kept { unreplayable, labels, limits, on_merge, amount, .. } = kept;
     let at = store.clock.now().saturating_sub(Duration::from_secs(*age));
     let mut op = captures
         .an_op()
@@ -376,7 +397,12 @@ fn capture_of(captures: &Captures, store: &StoreUnderTest, kept: &Kept) -> Captu
         .domain(domain)
         .dependency(dependency)
         .max_retries(*budget)
-        .next_attempt_in(Duration::from_secs(*delay));
+        .next_attempt_in(Duration::from_secs(*delay))
+        .request_data(&format!(r#"{{"amount": {amount}}}"#))
+        .on_merge(*on_merge);
+    if let Some((in_domain, in_all, when_full)) = limits {
+        op = op.limits(*in_domain, *in_all, *when_full);
+    }
     if *unreplayable {
         op = op.not_replayable(NotReplayable::RequestTooLarge);
     }

@@ -1,10 +1,12 @@
 //! Room for live entries.
 
 use crate::{
-    command::{LiveLimits, WhenFull},
+    command::{Capture, LiveLimits, WhenFull},
     evidence::{Digest, Evidence, EvidenceEvent, EvidenceRecord},
     failed_op::FailedOp,
-    port::{CaptureError, LimitScope, LiveCounts},
+    name::Reason,
+    port::{CaptureError, Evicted, LimitScope, LiveCounts},
+    time::Timestamp,
 };
 
 /// The most entries that make room for one capture. A limit that was lowered is reached step by step.
@@ -15,8 +17,8 @@ pub const MAX_EVICTIONS: usize = 8;
 pub enum Room {
     /// There is.
     Enough,
-    /// Not before the oldest evictable entry of this scope is gone. When there is none, the capture is refused
-    /// with this, made a [`CaptureError`].
+    /// Not before the oldest evictable entry of this scope is gone. When there is none, and none went for this capture
+    /// before, it is refused with this, made a [`CaptureError`]; when some went before, it takes their place.
     Evict(LimitReached),
     /// There is none.
     None(LimitReached),
@@ -61,19 +63,45 @@ pub fn room(limits: &LiveLimits, live: LiveCounts, evicted: usize) -> Room {
     }
 }
 
-/// The last record of an entry that goes to make room. The adapter removes the entry in the same step, keeps its
-/// evidence, and remembers its id.
-pub fn evict(entry: &FailedOp, evidence: Evidence) -> EvidenceRecord {
-    EvidenceRecord {
+/// The last record of an entry that goes to make room for `newcomer`, and what is told of it. The adapter removes
+/// the entry in the same step, keeps its evidence, and remembers its id.
+///
+/// The record names who captured the newcomer, for whom the policy acts, and says which limit was reached.
+pub fn evict(
+    entry: &FailedOp,
+    newcomer: &Capture,
+    reached: LimitReached,
+    now: Timestamp,
+) -> (Evicted, EvidenceRecord) {
+    let LimitReached { scope, live, limit } = reached;
+    let scope = match scope {
+        LimitScope::Domain => "in its domain",
+        LimitScope::All => "in all",
+    };
+    let why =
+        format!("made room for {}: {live} live entries {scope}, limit {limit}", newcomer.op.id);
+    let Evidence { actor, at: _, reason: _, trace } = newcomer.evidence.clone();
+    let record = EvidenceRecord {
         entry: entry.id,
         counter: entry.state.evidence_count + 1,
         event: EvidenceEvent::Evicted,
         from: Some(entry.state.status),
         to: None,
         claim_token: entry.state.claim_token,
-        evidence,
+        // A newcomer may come late, from a spool; the eviction happens now.
+        evidence: Evidence { actor, at: now, reason: Reason::parse(&why).ok(), trace },
         digest: Some(Digest::of(entry.request_data.as_str().as_bytes())),
-    }
+    };
+    let evicted = Evicted {
+        id: entry.id,
+        domain: entry.domain.clone(),
+        failure_type: entry.failure_type.clone(),
+        dependency: entry.dependency.clone(),
+        status: entry.state.status,
+        captured_at: entry.created_at,
+        occurrences: entry.state.occurrences,
+    };
+    (evicted, record)
 }
 
 #[cfg(test)]

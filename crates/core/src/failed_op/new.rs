@@ -1,10 +1,12 @@
 //! What a host hands over when an operation failed.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::id::EntryId;
 
 /// A failed operation as its host describes it: raw, to be parsed, redacted and bounded by the capture service.
+///
+/// Its debug output has the lengths of its texts, never the texts: they may be secret.
 ///
 /// ```
 /// use baldur_core::NewFailedOp;
@@ -15,7 +17,7 @@ use crate::id::EntryId;
 ///     .request_data(r#"{"amount": 1999}"#);
 /// assert_eq!(op.domain, "payment");
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NewFailedOp {
     /// See [`FailedOp::id`](crate::FailedOp::id); minted when absent. Capturing the same id twice is a no-op.
     pub id: Option<EntryId>,
@@ -67,6 +69,54 @@ pub struct NewFailedOp {
     pub max_retries: Option<u32>,
     /// How long the entry may wait before it expires; the service's default when absent.
     pub expires_in: Option<Duration>,
+}
+
+/// The length of a text, in place of the text.
+struct Bytes(usize);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+impl fmt::Debug for NewFailedOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let optional = [
+            ("dependency", &self.dependency),
+            ("origin_service", &self.origin_service),
+            ("entity_type", &self.entity_type),
+            ("entity_id", &self.entity_id),
+            ("entity_refs", &self.entity_refs),
+            ("user_id", &self.user_id),
+            ("request_data", &self.request_data),
+            ("snapshot_data", &self.snapshot_data),
+            ("response_data", &self.response_data),
+            ("metadata", &self.metadata),
+            ("error_code", &self.error_code),
+            ("error_message", &self.error_message),
+            ("next_action_hint", &self.next_action_hint),
+            ("idempotency_key", &self.idempotency_key),
+            ("dedup_key", &self.dedup_key),
+            ("order_key", &self.order_key),
+            ("fingerprint_key", &self.fingerprint_key),
+            ("traceparent", &self.traceparent),
+            ("tracestate", &self.tracestate),
+        ];
+        let mut shown = f.debug_struct("NewFailedOp");
+        shown.field("id", &self.id);
+        shown.field("domain", &Bytes(self.domain.len()));
+        shown.field("failure_type", &Bytes(self.failure_type.len()));
+        for (name, text) in optional {
+            if let Some(text) = text {
+                shown.field(name, &Bytes(text.len()));
+            }
+        }
+        shown.field("labels", &self.labels.len());
+        shown.field("max_retries", &self.max_retries);
+        shown.field("expires_in", &self.expires_in);
+        shown.finish()
+    }
 }
 
 macro_rules! text_setters {

@@ -17,7 +17,8 @@ pub use backoff::{BackoffPolicy, BackoffPolicyError, Jitter, at_least};
 pub use bound::{bound_json, bound_text};
 pub use breaker::{
     Admission, Admitted, Breaker, BreakerChange, BreakerPolicy, BreakerPolicyError,
-    BreakerSettings, BreakerState, CallOutcome, SlowCalls, Ticket,
+    BreakerSettings, BreakerState, BreakerWindow, CallOutcome, ForcedState, Order, SlowCalls,
+    Ticket, Told,
 };
 pub use domain::{
     DomainChange, DomainRejection, NameChange, NormalizedDomain, NormalizedName, OTHER_DOMAIN,

@@ -17,7 +17,8 @@ use crate::{
 pub trait EvidenceLog: fmt::Debug + Send + Sync + 'static {
     /// The records of one entry with a counter above `after`, in counter order, at most `limit`.
     ///
-    /// Counters run from 1 without gaps; their number is the entry's `evidence_count`. An unknown entry has none.
+    /// Counters run from 1 without gaps; their number is the entry's `evidence_count`. An unknown entry has none;
+    /// that of an entry that went stays, and its last record says why it went.
     ///
     /// # Errors
     ///

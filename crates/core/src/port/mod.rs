@@ -16,20 +16,24 @@ mod claim_store;
 mod entry_reader;
 mod evidence_log;
 mod pace_store;
+mod probe;
 mod replay_handler;
 mod spool;
 mod store_admin;
 
+pub use crate::policy::breaker::ForcedState;
 pub use capture_store::{
     CaptureError, CaptureStore, Captured, Disposition, Durability, Evicted, LimitScope, LiveCounts,
 };
 pub use circuit_breaker_store::{
-    BreakerStoreError, CircuitBreakerStore, ForcedBreaker, ForcedState, SaveBreaker, SharedBreaker,
+    BreakerStoreError, CircuitBreakerStore, ForcedBreaker, MAX_BREAKERS_LISTED, SaveBreaker,
+    SharedBreaker, check_breaker_limit,
 };
 pub use claim_store::{ClaimBatchOutcome, ClaimError, ClaimStore, Lapsed, Settled};
 pub use entry_reader::{EntryReader, ReadError};
 pub use evidence_log::{EvidenceBacklog, EvidenceError, EvidenceLog};
 pub use pace_store::{PaceError, PaceStore, TakePermits};
+pub use probe::{Probe, ProbeFailure};
 pub use replay_handler::{Gate, ReplayContext, ReplayHandler, ReplayOutcome};
 pub use spool::{Spool, SpoolError, SpoolPosition, SpoolStatus, Spooled};
 pub use store_admin::{AdminError, CheckDepth, CheckReport, ExportedEntry, Imported, StoreAdmin};
@@ -46,6 +50,8 @@ pub use entry_reader::MockEntryReader;
 pub use evidence_log::MockEvidenceLog;
 #[cfg(feature = "test-util")]
 pub use pace_store::MockPaceStore;
+#[cfg(feature = "test-util")]
+pub use probe::MockProbe;
 #[cfg(feature = "test-util")]
 pub use replay_handler::MockReplayHandler;
 #[cfg(feature = "test-util")]

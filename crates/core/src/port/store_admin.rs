@@ -23,7 +23,7 @@ pub trait StoreAdmin: fmt::Debug + Send + Sync + 'static {
 
     /// Keeps entries as another store exported them, with their state and evidence. Each is answered by itself.
     ///
-    /// An id that is there already, also as that of a merged capture, is left as it is. Entries keep apart what
+    /// An id that is there already, also as that of a merged capture, or that went, is left as it is. Entries keep apart what
     /// was apart: two live ones with the same dedup key don't merge. A claim that was running when the entry was exported runs out
     /// here as it would have there.
     ///
@@ -66,7 +66,7 @@ pub struct ExportedEntry {
 pub enum Imported {
     /// It is here now.
     New,
-    /// It was here before and was left alone.
+    /// It is here, or was before; nothing changed.
     Present,
 }
 

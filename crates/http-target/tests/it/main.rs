@@ -1,5 +1,6 @@
 //! The wire contract, against a real server on loopback.
 
+mod probe;
 mod server;
 
 use std::{sync::Arc, time::Duration};

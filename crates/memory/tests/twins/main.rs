@@ -1,5 +1,8 @@
 //! A suite that can't fail proves nothing: each of these stores breaks one promise, and the suite must notice.
 
+mod coordinate;
+mod overflow;
+mod overflow_noticed;
 mod twin;
 
 use std::sync::Arc;
@@ -19,7 +22,7 @@ fn suite_for(fault: Fault) -> Harness {
     Harness::new("a broken twin", move || async move {
         let clock = Arc::new(ManualClock::default());
         let (inner, namespace) = memory(&clock);
-        let twin = Twin { inner, fault };
+        let twin = Twin { inner, fault, remembered: overflow::Remembered::default() };
         StoreUnderTest::new(twin, namespace, clock, |twin| async move { twin.close().await })
     })
     .model(|| async {
@@ -35,7 +38,7 @@ fn suite_for(fault: Fault) -> Harness {
 
 /// Asserts that each of these cases exists and fails for a store with this fault.
 #[track_caller]
-fn noticed_by(fault: Fault, cases: &[&str]) {
+pub(crate) fn noticed_by(fault: Fault, cases: &[&str]) {
     let verdicts = suite_for(fault).verdicts(cases);
     for case in cases {
         let verdict = verdicts.iter().find(|verdict| verdict.case == *case);
@@ -44,7 +47,7 @@ fn noticed_by(fault: Fault, cases: &[&str]) {
     }
 }
 
-const MODEL: &str = "model::random_histories_are_answered_as_by_the_model";
+pub(crate) const MODEL: &str = "model::random_histories_are_answered_as_by_the_model";
 
 #[test]
 fn the_decorator_itself_breaks_nothing() {
@@ -213,4 +216,55 @@ fn a_store_that_sweeps_in_the_wrong_order_is_noticed() {
 #[test]
 fn a_store_that_shows_an_outage_as_nothing_is_noticed() {
     noticed_by(Fault::ShowsAnOutageAsNothing, &["close::every_call_after_close_fails"]);
+}
+
+#[test]
+fn a_store_that_saves_over_newer_breakers_is_noticed() {
+    noticed_by(
+        Fault::SavesOverNewerBreakers,
+        &[
+            "breakers::a_save_that_expects_another_version_changes_nothing",
+            "breakers::of_concurrent_saves_that_expect_one_version_one_wins",
+        ],
+    );
+}
+
+#[test]
+fn a_store_that_forgets_when_orders_end_is_noticed() {
+    noticed_by(
+        Fault::ForgetsWhenOrdersEnd,
+        &[
+            "breakers::an_order_ends_by_itself",
+            "breakers::every_field_of_a_breaker_is_kept_to_the_letter",
+        ],
+    );
+}
+
+#[test]
+fn a_store_that_counts_every_save_as_a_trip_is_noticed() {
+    noticed_by(Fault::CountsEverySaveAsATrip, &["breakers::trips_count_how_often_it_opened"]);
+}
+
+#[test]
+fn a_store_that_lists_the_last_breaker_again_is_noticed() {
+    noticed_by(
+        Fault::ListsTheLastBreakerAgain,
+        &["breakers::breakers_are_listed_page_by_page_in_order_of_name"],
+    );
+}
+
+#[test]
+fn a_store_that_puts_all_in_one_bucket_is_noticed() {
+    noticed_by(Fault::PutsAllInOneBucket, &["pace::every_name_has_a_bucket_of_its_own"]);
+}
+
+#[test]
+fn a_store_that_grants_what_is_asked_for_is_noticed() {
+    noticed_by(
+        Fault::GrantsWhatIsAskedFor,
+        &[
+            "pace::sixty_four_takers_together_keep_the_pace",
+            "pace::buckets_are_those_of_the_policy",
+        ],
+    );
 }

@@ -16,6 +16,8 @@ use baldur_core::{
 };
 use baldur_memory::MemoryStore;
 
+use crate::overflow::Remembered;
+
 /// What is wrong with a twin: a store that …
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -39,12 +41,42 @@ pub(crate) enum Fault {
     SweepsWithoutBound,
     SweepsInOrderOfIds,
     ShowsAnOutageAsNothing,
+    SavesOverNewerBreakers,
+    ForgetsWhenOrdersEnd,
+    CountsEverySaveAsATrip,
+    ListsTheLastBreakerAgain,
+    PutsAllInOneBucket,
+    GrantsWhatIsAskedFor,
+    IgnoresLimits,
+    IgnoresTheLimitOfTheDomain,
+    IgnoresTheLimitInAll,
+    CountsAllForTheDomain,
+    CountsHistory,
+    CountsWaitingOnly,
+    ChargesEveryCapture,
+    KeepsWhatItRefuses,
+    ConcealsTheNumberOfLiveEntries,
+    ConcealsEvictions,
+    NeverEvicts,
+    EvictsOneAtMost,
+    EvictsWhatIsWorkedOn,
+    GrowsWhenNothingMayGo,
+    FindsWhatWent,
+    ForgetsIdsThatWent,
+    LosesRecordsOfEvictions,
+    LosesTrailsOfWhatWent,
+    KeepsTheFirstPayload,
+    AlwaysKeepsTheLastPayload,
+    ForgetsPayloadVersions,
+    RegroupsWithThePayload,
+    LosesDigestsOfMerges,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Twin {
     pub(crate) inner: MemoryStore,
     pub(crate) fault: Fault,
+    pub(crate) remembered: Remembered,
 }
 
 impl Twin {
@@ -52,11 +84,12 @@ impl Twin {
         self.inner.close().await;
     }
 
-    fn has(&self, fault: Fault) -> bool {
+    pub(crate) fn has(&self, fault: Fault) -> bool {
         self.fault == fault
     }
 
     fn distort(&self, capture: &mut Capture) {
+        self.distort_overflow(capture);
         let op = &mut capture.op;
         if self.has(Fault::ForgetsDedup) {
             op.dedup_key = None;
@@ -77,11 +110,11 @@ impl Twin {
         }
     }
 
-    async fn current(&self, id: EntryId) -> Option<FailedOp> {
+    pub(crate) async fn current(&self, id: EntryId) -> Option<FailedOp> {
         self.inner.find(vec![id]).await.ok()?.pop()?
     }
 
-    async fn by_hand(&self, id: EntryId, action: Action, like: &Capture) {
+    pub(crate) async fn by_hand(&self, id: EntryId, action: Action, like: &Capture) {
         let act = Act { id, action, evidence: like.evidence.clone() };
         self.inner.apply(vec![act]).await;
     }
@@ -97,13 +130,20 @@ impl CaptureStore for Twin {
         if self.has(Fault::AnswersWithoutKeeping) {
             return captures.iter().map(|capture| Ok(kept_in_words_only(capture.op.id))).collect();
         }
-        let answers = self.inner.capture_batch(captures.clone()).await;
+        let mut refused = None;
+        if let [capture] = captures.as_mut_slice() {
+            refused = self.before_capture(capture).await.err();
+        }
+        let answers = match refused {
+            Some(error) => vec![Err(error)],
+            None => self.inner.capture_batch(captures.clone()).await,
+        };
         if self.has(Fault::SpoilsBatches) && answers.iter().any(Result::is_err) {
             return vec![Err(CaptureError::Invalid("one was bad".to_owned())); answers.len()];
         }
         let mut told = Vec::new();
         for (answer, capture) in answers.into_iter().zip(captures) {
-            told.push(match answer {
+            told.push(match self.after_capture(answer, &capture).await {
                 Ok(answer) => Ok(self.retold(answer, &capture).await),
                 Err(error) => Err(error),
             });
@@ -133,10 +173,12 @@ impl Twin {
 #[async_trait]
 impl EntryReader for Twin {
     async fn find(&self, ids: Vec<EntryId>) -> Result<Vec<Option<FailedOp>>, ReadError> {
-        let asked = ids.len();
-        match self.inner.find(ids).await {
-            Err(_) if self.has(Fault::ShowsAnOutageAsNothing) => Ok(vec![None; asked]),
-            answer => answer,
+        match EntryReader::find(&self.inner, ids.clone()).await {
+            Err(_) if self.has(Fault::ShowsAnOutageAsNothing) => Ok(vec![None; ids.len()]),
+            Ok(found) => {
+                Ok(ids.into_iter().zip(found).map(|(id, found)| self.shown(id, found)).collect())
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -144,7 +186,7 @@ impl EntryReader for Twin {
         if self.has(Fault::ListsAWindow) {
             let window = ListQuery { limit: PageSize::default(), ..query.clone() };
             let window = ListQuery { filter: Filter::default(), ..window };
-            let mut page = self.inner.list(window).await?;
+            let mut page = EntryReader::list(&self.inner, window).await?;
             let mut kept = Vec::new();
             for item in page.items {
                 let matches =
@@ -157,7 +199,7 @@ impl EntryReader for Twin {
             page.next = None;
             return Ok(page);
         }
-        let mut page = self.inner.list(query.clone()).await?;
+        let mut page = EntryReader::list(&self.inner, query.clone()).await?;
         if self.has(Fault::OffersAnEmptyLastPage) && page.items.len() == query.limit.get() {
             let last = page.items.last().map(EntrySummary::position);
             page.next = last.map(|last| baldur_core::Cursor::at(query.order, last));
@@ -248,7 +290,7 @@ impl EvidenceLog for Twin {
         if self.has(Fault::LosesRefusals) {
             trail.retain(|record| record.event != EvidenceEvent::SettleRefused);
         }
-        Ok(trail)
+        Ok(self.told(entry, trail).await)
     }
 
     async fn unsealed(&self, limit: usize) -> Result<Vec<EvidenceRecord>, EvidenceError> {

@@ -11,8 +11,10 @@ use crate::{
 };
 
 pub(crate) const TRAIL: &str = "SELECT v.entry, v.body \
-     FROM entries e INDEXED BY entries_id CROSS JOIN evidence v ON v.entry = e.seq \
-     WHERE e.ns = ?1 AND e.id = ?2 AND v.counter > ?3 ORDER BY v.counter LIMIT ?4";
+     FROM evidence v WHERE v.entry = coalesce( \
+      (SELECT e.seq FROM entries e INDEXED BY entries_id WHERE e.ns = ?1 AND e.id = ?2), \
+      (SELECT g.seq FROM gone g INDEXED BY gone_id WHERE g.ns = ?1 AND g.id = ?2)) \
+     AND v.counter > ?3 ORDER BY v.counter LIMIT ?4";
 
 pub(crate) const UNSEALED: &str = "SELECT u.entry, v.body \
      FROM unsealed u CROSS JOIN evidence v ON v.entry = u.entry AND v.counter = u.counter \

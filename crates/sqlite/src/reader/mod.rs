@@ -1,5 +1,6 @@
 //! Reading: a small pool of connections that can't write, each answer from one snapshot.
 
+pub(crate) mod breakers;
 mod entries;
 pub(crate) mod evidence;
 pub(crate) mod facets;

@@ -8,22 +8,13 @@ use std::{
 use baldur_core::{
     BackendError, Chain, EntryId, Timestamp,
     command::Capture,
-    decide,
-    name::DedupKey,
-    port::{CaptureError, Captured, Disposition, Durability},
+    decide::{self, Room},
+    name::Domain,
+    port::{CaptureError, Captured, Disposition, Durability, Evicted},
 };
 
-use super::{
-    Answers, Session, Work,
-    effects::{Effects, MergedId},
-};
-use crate::{
-    columns::Columns,
-    error::StepError,
-    rows::{Standing, standing_columns},
-    sql::json_ids,
-    store::LEVEL,
-};
+use super::{Answers, Session, Work, effects::Effects, gone::Gone, merge::Targets, room::RoomBook};
+use crate::{columns::Columns, error::StepError, sql::json_ids, store::LEVEL};
 
 /// Captures.
 pub(crate) struct Capturing;
@@ -47,12 +38,22 @@ impl Work for Capturing {
             .collect();
         let valid = || checked.iter().filter_map(|checked| checked.as_ref().ok());
         let known = known_ids(session, valid().map(|capture| capture.op.id)).await?;
-        let live = live_with(session, valid().filter_map(|c| c.op.dedup_key.as_ref())).await?;
-        let mut desk = Desk::new(known, live);
-        let answers = checked
-            .into_iter()
-            .map(|checked| checked.map(|capture| desk.keep(session, capture, now)))
-            .collect();
+        let (targets, standings) = Targets::load(session, valid().copied()).await?;
+        let limited = valid().filter(|capture| capture.limits.is_some());
+        let limited: BTreeSet<&Domain> = limited.map(|capture| &capture.op.domain).collect();
+        let mut room = None;
+        if !limited.is_empty() {
+            room = Some(RoomBook::open(session, limited).await?);
+        }
+        let effects = Effects::on(standings);
+        let mut desk = Desk { known, targets, room, effects };
+        let mut answers = Vec::with_capacity(items.len());
+        for (n, checked) in checked.into_iter().enumerate() {
+            answers.push(match checked {
+                Ok(capture) => desk.keep(session, capture, items.len() - n, now).await?,
+                Err(error) => Err(error),
+            });
+        }
         desk.effects.write(session).await?;
         Ok(answers)
     }
@@ -67,71 +68,87 @@ impl Work for Capturing {
 #[derive(Clone, Copy)]
 pub(super) struct Known {
     /// The entry: the same one, or the one that it merged into.
-    id: EntryId,
-    occurrence: u64,
-}
-
-/// The entry that captures with a dedup key merge into.
-#[derive(Clone, Copy)]
-enum Target {
-    Stored(EntryId),
-    New(usize),
+    pub(super) id: EntryId,
+    pub(super) occurrence: u64,
 }
 
 /// A batch of captures at work.
 struct Desk {
     known: HashMap<EntryId, Known>,
-    targets: HashMap<DedupKey, Target>,
+    targets: Targets,
+    /// `None` when no capture of the batch names limits.
+    room: Option<RoomBook>,
     effects: Effects,
 }
 
 impl Desk {
-    fn new(known: HashMap<EntryId, Known>, live: Vec<(DedupKey, Standing)>) -> Self {
-        let targets =
-            live.iter().map(|(key, standing)| (key.clone(), Target::Stored(standing.id))).collect();
-        let effects = Effects::on(live.into_iter().map(|(_, standing)| standing));
-        Self { known, targets, effects }
-    }
-
-    fn keep(&mut self, session: &mut Session, capture: &Capture, now: Timestamp) -> Captured {
+    /// `left` is how many captures of the batch are left, with this one.
+    async fn keep(
+        &mut self,
+        session: &mut Session,
+        capture: &Capture,
+        left: usize,
+        now: Timestamp,
+    ) -> Result<Result<Captured, CaptureError>, StepError> {
         let id = capture.op.id;
         if let Some(Known { id, occurrence }) = self.known.get(&id) {
-            return captured(*id, *occurrence, Disposition::Repeated);
+            return Ok(Ok(captured(*id, *occurrence, Disposition::Repeated)));
         }
-        let target = capture.op.dedup_key.as_ref().and_then(|key| self.targets.get(key).copied());
-        if let Some(merged) = target.and_then(|target| self.merge(target, capture, now)) {
-            return merged;
+        if let Some(known) = self.targets.merge(session, &mut self.effects, capture, now).await? {
+            self.known.insert(id, known);
+            return Ok(Ok(captured(known.id, known.occurrence, Disposition::Merged)));
         }
+        let evicted = match self.make_room(session, capture, left, now).await? {
+            Ok(evicted) => evicted,
+            Err(error) => return Ok(Err(error)),
+        };
         let (op, record) = decide::keep(capture.clone(), now);
-        if let Some(key) = op.dedup_key.as_ref().filter(|_| op.state.status.is_live()) {
-            self.targets.insert(key.clone(), Target::New(self.effects.new.len()));
+        let index = self.effects.new.len();
+        self.targets.enters(&op, index);
+        let mut live = None;
+        if let Some(room) = &mut self.room {
+            room.enters(&op, index);
+            live = capture.limits.map(|_| room.live(&op.domain));
         }
         self.effects.insert(session, op, [record]);
         self.known.insert(id, Known { id, occurrence: 1 });
-        captured(id, 1, Disposition::New)
+        Ok(Ok(Captured { live, evicted, ..captured(id, 1, Disposition::New) }))
     }
 
-    fn merge(&mut self, target: Target, capture: &Capture, now: Timestamp) -> Option<Captured> {
-        let (seq, into, state) = match target {
-            Target::Stored(id) => {
-                let standing = self.effects.standing(id)?;
-                (standing.seq, id, &standing.state)
-            }
-            Target::New(index) => {
-                let entry = self.effects.new.get(index)?;
-                (entry.seq, entry.op.id, &entry.op.state)
-            }
+    /// Lets entries go until the capture's limits leave room for it.
+    async fn make_room(
+        &mut self,
+        session: &mut Session,
+        capture: &Capture,
+        left: usize,
+        now: Timestamp,
+    ) -> Result<Result<Vec<Evicted>, CaptureError>, StepError> {
+        let mut evicted = Vec::new();
+        let (Some(limits), Some(room)) = (&capture.limits, &mut self.room) else {
+            return Ok(Ok(evicted));
         };
-        let change = decide::merge(into, state, &capture.op, capture.evidence.clone(), now);
-        let occurrence = change.state.occurrences;
-        match target {
-            Target::Stored(id) => self.effects.change(id, change),
-            Target::New(index) => self.effects.change_new(index, change),
+        loop {
+            let domain = &capture.op.domain;
+            let reached = match decide::room(limits, room.live(domain), evicted.len()) {
+                Room::Enough => return Ok(Ok(evicted)),
+                Room::None(reached) => return Ok(Err(reached.into())),
+                Room::Evict(reached) => reached,
+            };
+            let victim = room.take_oldest(session, reached.scope, domain, left).await?;
+            let Some((op, seq, origin)) = victim.and_then(|victim| self.effects.victim(victim))
+            else {
+                // What went makes room for one: the number does not grow.
+                let refused = evicted.is_empty().then(|| reached.into());
+                return Ok(refused.map_or(Ok(evicted), Err));
+            };
+            let (gone, record) = decide::evict(&op, capture, reached, now);
+            let (order_key, labels) = (op.order_key.clone(), op.labels.clone());
+            let told = gone.clone();
+            self.effects
+                .evict(Gone { seq, origin, order_key, labels, evicted: gone, at: now }, record);
+            self.targets.leaves(session, &mut self.effects, room, &op).await?;
+            evicted.push(told);
         }
-        let id = capture.op.id;
-        self.effects.merged.push(MergedId { id, seq, occurrence });
-        self.known.insert(id, Known { id: into, occurrence });
-        Some(captured(into, occurrence, Disposition::Merged))
     }
 }
 
@@ -140,14 +157,18 @@ fn captured(id: EntryId, occurrence: u64, disposition: Disposition) -> Captured 
     Captured::new(id, durability, occurrence, disposition)
 }
 
-/// Ids that are there already: of entries, and of captures that merged.
+/// Ids that are there already, or were: of entries, and of captures that merged.
 pub(crate) const KNOWN: &str = "SELECT 0, e.id, e.id, 1 \
      FROM json_each(?1) j CROSS JOIN entries e INDEXED BY entries_id \
      ON e.ns = ?2 AND e.id = unhex(j.value) \
      UNION ALL \
-     SELECT 0, m.id, e.id, m.occurrence \
-     FROM json_each(?1) j CROSS JOIN merged_ids m ON m.ns = ?2 AND m.id = unhex(j.value) \
-     CROSS JOIN entries e ON e.seq = m.seq";
+     SELECT 0, g.id, g.id, 1 \
+     FROM json_each(?1) j CROSS JOIN gone g INDEXED BY gone_id \
+     ON g.ns = ?2 AND g.id = unhex(j.value) \
+     UNION ALL \
+     SELECT 0, m.id, coalesce((SELECT e.id FROM entries e WHERE e.seq = m.seq), \
+      (SELECT g.id FROM gone g WHERE g.seq = m.seq)), m.occurrence \
+     FROM json_each(?1) j CROSS JOIN merged_ids m ON m.ns = ?2 AND m.id = unhex(j.value)";
 
 /// What is known of these ids.
 pub(super) async fn known_ids(
@@ -163,37 +184,6 @@ pub(super) async fn known_ids(
             let asked = columns.id()?;
             let id = columns.id()?;
             Ok((asked, Known { id, occurrence: columns.unsigned("occurrence")? }))
-        })
-        .collect()
-}
-
-/// The oldest live entry of each dedup key.
-pub(crate) const LIVE_WITH: &str = concat!(
-    "SELECT ",
-    standing_columns!(),
-    ", j.value FROM json_each(?1) j CROSS JOIN entries e ON e.seq = \
-     (SELECT l.seq FROM entries l INDEXED BY entries_dedup_live \
-      WHERE l.ns = ?2 AND l.dedup_key = j.value \
-      AND l.status IN ('pending', 'replaying', 'reviewing', 'requires_review') \
-      ORDER BY l.created_at, l.id LIMIT 1)"
-);
-
-async fn live_with(
-    session: &mut Session,
-    keys: impl Iterator<Item = &DedupKey>,
-) -> Result<Vec<(DedupKey, Standing)>, StepError> {
-    let keys: BTreeSet<&str> = keys.map(DedupKey::as_str).collect();
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    // Lists of texts always serialise.
-    let list = serde_json::to_string(&keys).unwrap_or_default();
-    let ns = session.ns;
-    let rows = sqlx::query(LIVE_WITH).bind(list).bind(ns).fetch_all(session.conn()?).await?;
-    rows.iter()
-        .map(|row| {
-            let (standing, mut rest) = Standing::read_with_rest(row)?;
-            Ok((rest.name("dedup_key", DedupKey::parse)?, standing))
         })
         .collect()
 }

@@ -6,9 +6,11 @@ use baldur_core::{
     EntryId, FailedOp, Timestamp,
     command::{ClaimBatch, ClaimSelect, ClaimTerms, Claimed, Lapse},
     decide::{self, ClaimRefusal},
-    name::{Domain, ServiceName},
+    name::{Domain, Namespace, ServiceName},
     port::{ClaimBatchOutcome, ClaimError, Lapsed},
 };
+
+use sqlx::sqlite::SqliteRow;
 
 use super::{Answers, Session, Work, effects::Effects, heads};
 use crate::{
@@ -66,10 +68,27 @@ async fn run_one(
     }
 }
 
-/// An entry that may be claimed.
-struct Candidate {
-    standing: Standing,
-    op: FailedOp,
+/// A stored entry with all that is kept of it.
+pub(super) struct Candidate {
+    pub(super) standing: Standing,
+    pub(super) op: FailedOp,
+}
+
+impl Candidate {
+    /// Reads [`op_columns`], the facet key and the order head.
+    pub(super) fn read(row: &SqliteRow, namespace: &Namespace) -> Result<Self, StepError> {
+        let (seq, op, mut rest) = rows::op(row, namespace)?;
+        let standing = Standing {
+            seq,
+            id: op.id,
+            domain: op.domain.clone(),
+            facet_key: rest.get()?,
+            order_key: op.order_key.clone(),
+            order_head: rest.get()?,
+            state: op.state.clone(),
+        };
+        Ok(Self { standing, op })
+    }
 }
 
 pub(crate) const BY_SEQ: &str = concat!(
@@ -86,27 +105,14 @@ pub(crate) const BY_ID: &str = concat!(
      ON e.ns = ?2 AND e.id = unhex(j.value) CROSS JOIN payloads p ON p.seq = e.seq"
 );
 
-async fn load(
+pub(super) async fn load(
     session: &mut Session,
     sql: &'static str,
     keys: String,
 ) -> Result<Vec<Candidate>, StepError> {
     let (ns, namespace) = (session.ns, session.namespace().clone());
     let rows = sqlx::query(sql).bind(keys).bind(ns).fetch_all(session.conn()?).await?;
-    rows.iter()
-        .map(|row| {
-            let (seq, op, mut rest) = rows::op(row, &namespace)?;
-            let standing = Standing {
-                seq,
-                id: op.id,
-                facet_key: rest.get()?,
-                order_key: op.order_key.clone(),
-                order_head: rest.get()?,
-                state: op.state.clone(),
-            };
-            Ok(Candidate { standing, op })
-        })
-        .collect()
+    rows.iter().map(|row| Candidate::read(row, &namespace)).collect()
 }
 
 /// The due heads of one domain.

@@ -3,11 +3,19 @@
 use std::collections::{BTreeSet, HashMap};
 
 use baldur_core::{
-    EntryId, EvidenceRecord, FailedOp, OpState, Status, decide::Change, name::OrderKey, wire,
+    EntryId, EvidenceRecord, FailedOp, OpState, decide::Change, name::OrderKey, wire,
 };
 use sqlx::SqliteConnection;
 
-use super::{counters::Deltas, heads, insert, session::Session, update};
+use super::{
+    claim::Candidate,
+    counters::{Deltas, Place},
+    gone::{self, Gone, Origin},
+    heads, insert,
+    room::Victim,
+    session::Session,
+    update,
+};
 use crate::{
     error::StepError,
     rows::Standing,
@@ -39,6 +47,9 @@ struct Tracked {
 pub(super) struct Effects {
     pub(super) new: Vec<NewEntry>,
     pub(super) merged: Vec<MergedId>,
+    /// Stored entries with another payload.
+    replaced: HashMap<EntryId, (i64, FailedOp)>,
+    gone: Vec<Gone>,
     tracked: HashMap<EntryId, Tracked>,
     evidence: Vec<(i64, EvidenceRecord)>,
 }
@@ -46,16 +57,58 @@ pub(super) struct Effects {
 impl Effects {
     /// Effects on these stored entries.
     pub(super) fn on(standings: impl IntoIterator<Item = Standing>) -> Self {
-        let track = |standing: Standing| {
-            let before = standing.state.clone();
-            (standing.id, Tracked { standing, before })
-        };
-        Self { tracked: standings.into_iter().map(track).collect(), ..Self::default() }
+        let mut effects = Self::default();
+        for standing in standings {
+            effects.track(standing);
+        }
+        effects
     }
 
     /// Where a stored entry stands after what was done so far.
     pub(super) fn standing(&self, id: EntryId) -> Option<&Standing> {
         self.tracked.get(&id).map(|tracked| &tracked.standing)
+    }
+
+    /// Also works on this stored entry.
+    pub(super) fn track(&mut self, standing: Standing) {
+        let before = standing.state.clone();
+        self.tracked.entry(standing.id).or_insert(Tracked { standing, before });
+    }
+
+    /// A stored entry whose payload was replaced; its state is the one that is tracked.
+    pub(super) fn replaced(&self, id: EntryId) -> Option<&FailedOp> {
+        self.replaced.get(&id).map(|(_, op)| op)
+    }
+
+    /// Replaces the payload of a stored entry.
+    pub(super) fn replace_payload(&mut self, seq: i64, op: FailedOp) {
+        self.replaced.insert(op.id, (seq, op));
+    }
+
+    /// The entry that goes, as it is after what was done so far.
+    pub(super) fn victim(&self, victim: Victim) -> Option<(FailedOp, i64, Origin)> {
+        match victim {
+            Victim::New(index) => {
+                let entry = self.new.get(index)?;
+                Some((entry.op.clone(), entry.seq, Origin::New { index }))
+            }
+            Victim::Stored(found) => {
+                let Candidate { standing, op } = *found;
+                let mut op = self.replaced(op.id).cloned().unwrap_or(op);
+                if let Some(standing) = self.standing(op.id) {
+                    op.state = standing.state.clone();
+                }
+                Some((op, standing.seq, Origin::Stored { facet_key: standing.facet_key }))
+            }
+        }
+    }
+
+    /// Removes an entry, stored or new in this batch; this is its last record.
+    pub(super) fn evict(&mut self, gone: Gone, record: EvidenceRecord) {
+        self.tracked.remove(&gone.evicted.id);
+        self.replaced.remove(&gone.evicted.id);
+        self.evidence.push((gone.seq, record));
+        self.gone.push(gone);
     }
 
     /// Changes a stored entry, with evidence.
@@ -99,28 +152,46 @@ impl Effects {
 
     /// Writes everything. Afterwards counters and heads agree with the entries.
     pub(super) async fn write(self, session: &mut Session) -> Result<(), StepError> {
-        let Self { new, merged, tracked, evidence } = self;
+        let Self { new, merged, replaced, gone, tracked, evidence } = self;
         let mut deltas = Deltas::default();
         let mut order_keys = BTreeSet::new();
+        let mut facet_keys = Vec::new();
         if !new.is_empty() {
-            order_keys.extend(write_new(session, &new, &mut deltas).await?);
+            let unsettled;
+            (unsettled, facet_keys) = write_new(session, &new, &mut deltas).await?;
+            order_keys.extend(unsettled);
         }
         let changed: Vec<Tracked> =
             tracked.into_values().filter(|t| t.before != t.standing.state).collect();
         order_keys.extend(write_changed(session, &changed, &mut deltas).await?);
-        write_evidence(session, &evidence).await?;
+        let replaced: Vec<_> = replaced.into_values().collect();
+        update::payloads(session.conn()?, &replaced).await?;
+        // Also new entries that went in the same batch were written before, so that no number is given twice.
+        for Gone { origin, order_key, evicted, .. } in &gone {
+            let facet_key = match origin {
+                Origin::Stored { facet_key } => Some(*facet_key),
+                Origin::New { index } => facet_keys.get(*index).copied(),
+            };
+            let facet_key = facet_key.ok_or(StepError::Sql(sqlx::Error::RowNotFound))?;
+            let (domain, status) = (&evicted.domain, evicted.status);
+            deltas.leaves(Place { facet_key, domain, status });
+            order_keys.extend(order_key.clone());
+        }
+        gone::write(session, &gone).await?;
+        write_evidence(session, &evidence, deltas.live_in_all()).await?;
         write_merged(session, &merged).await?;
-        deltas.write(session.conn()?).await?;
+        let ns = session.ns;
+        deltas.write(session.conn()?, ns).await?;
         heads::settle(session, &order_keys).await
     }
 }
 
-/// Answers the order keys whose head must be found anew.
+/// Answers the order keys whose head must be found anew, and the facet key of each entry.
 async fn write_new(
     session: &mut Session,
     new: &[NewEntry],
     deltas: &mut Deltas,
-) -> Result<BTreeSet<OrderKey>, StepError> {
+) -> Result<(BTreeSet<OrderKey>, Vec<i64>), StepError> {
     let ns = session.ns;
     let ops: Vec<&FailedOp> = new.iter().map(|entry| &entry.op).collect();
     let mut facet_keys = std::mem::take(&mut session.facet_keys);
@@ -140,10 +211,11 @@ async fn write_new(
         })
         .collect();
     insert::rows(session.conn()?, &rows).await?;
-    for (entry, facet_key) in new.iter().zip(keys) {
-        deltas.enters(facet_key, entry.op.state.status);
+    for (NewEntry { seq: _, op }, facet_key) in new.iter().zip(&keys) {
+        let (domain, status) = (&op.domain, op.state.status);
+        deltas.enters(Place { facet_key: *facet_key, domain, status });
     }
-    Ok(unsettled)
+    Ok((unsettled, keys))
 }
 
 async fn write_changed(
@@ -160,10 +232,10 @@ async fn write_changed(
         } else {
             whole.push(row);
         }
-        let (from, to): (Status, Status) = (before.status, standing.state.status);
-        if from != to {
-            deltas.leaves(standing.facet_key, from);
-            deltas.enters(standing.facet_key, to);
+        if before.status != standing.state.status {
+            let (facet_key, domain) = (standing.facet_key, &standing.domain);
+            deltas.leaves(Place { facet_key, domain, status: before.status });
+            deltas.enters(Place { facet_key, domain, status: standing.state.status });
             order_keys.extend(standing.order_key.clone());
         }
     }
@@ -181,9 +253,11 @@ pub(super) static UNSEALED: MultiRow = MultiRow::new(
     "",
 );
 
+/// Also counts live entries in all: whatever changes their number leaves evidence, and the row is written anyway.
 async fn write_evidence(
     session: &mut Session,
     evidence: &[(i64, EvidenceRecord)],
+    live: i64,
 ) -> Result<(), StepError> {
     if evidence.is_empty() {
         return Ok(());
@@ -210,8 +284,9 @@ async fn write_evidence(
                 .bind(record.evidence.at.as_micros())
         })
         .await?;
-    sqlx::query("UPDATE namespaces SET unsealed = unsealed + ? WHERE ns = ?")
+    sqlx::query("UPDATE namespaces SET unsealed = unsealed + ?, live = live + ? WHERE ns = ?")
         .bind(limit(evidence.len()))
+        .bind(live)
         .bind(ns)
         .execute(conn)
         .await?;

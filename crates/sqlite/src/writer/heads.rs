@@ -75,7 +75,7 @@ pub(super) async fn settle(
         keys = lines.len(),
         moved = wrong.len(),
         first = wrong.first().map_or("", |line| &line.key),
-        "settled order heads"
+        "sqlite.order_heads_settled"
     );
     Ok(())
 }

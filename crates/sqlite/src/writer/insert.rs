@@ -49,7 +49,7 @@ pub(super) static LABELS: MultiRow = MultiRow::new(
 /// Inserts new entries.
 pub(super) async fn rows(conn: &mut SqliteConnection, rows: &[Row<'_>]) -> Result<(), StepError> {
     ENTRIES.run(conn, rows, bind_entry).await?;
-    PAYLOADS.run(conn, rows, bind_payload).await?;
+    PAYLOADS.run(conn, rows, |query, row| bind_payload(query, row.seq, row.op)).await?;
     let labels: Vec<_> =
         rows.iter().flat_map(|row| row.op.labels.iter().map(move |label| (row, label))).collect();
     LABELS
@@ -70,9 +70,13 @@ fn text<T: AsRef<str>>(value: Option<&T>) -> Option<String> {
     value.map(|value| value.as_ref().to_owned())
 }
 
+/// The beginning of the error message, for lists.
+pub(super) fn preview(op: &FailedOp) -> String {
+    op.error_message.chars().take(EntrySummary::ERROR_PREVIEW).collect()
+}
+
 fn bind_entry(query: SqliteQuery, row: &Row<'_>) -> SqliteQuery {
     let Row { ns, seq, op, facet_key, order_head } = row;
-    let preview: String = op.error_message.chars().take(EntrySummary::ERROR_PREVIEW).collect();
     let labels = (!op.labels.is_empty()).then(|| wire::encode_labels(&op.labels));
     let query = query
         .bind(*seq)
@@ -88,7 +92,7 @@ fn bind_entry(query: SqliteQuery, row: &Row<'_>) -> SqliteQuery {
         .bind(text(op.entity_id.as_ref()))
         .bind(text(op.user_id.as_ref()))
         .bind(op.error_code.as_str().to_owned())
-        .bind(preview)
+        .bind(preview(op))
         .bind(op.idempotency_key.as_str().to_owned())
         .bind(text(op.dedup_key.as_ref()))
         .bind(text(op.order_key.as_ref()))
@@ -150,11 +154,11 @@ fn bind_state(query: SqliteQuery, state: &OpState) -> SqliteQuery {
         .bind(expires_at.map(Timestamp::as_micros))
 }
 
-fn bind_payload(query: SqliteQuery, row: &Row<'_>) -> SqliteQuery {
-    let Row { seq, op, ns: _, facet_key: _, order_head: _ } = row;
+/// The columns of `payloads`, in the order of [`PAYLOADS`].
+pub(super) fn bind_payload(query: SqliteQuery, seq: i64, op: &FailedOp) -> SqliteQuery {
     let trace = op.trace.as_ref();
     query
-        .bind(*seq)
+        .bind(seq)
         .bind(op.entity_refs.as_str().to_owned())
         .bind(op.request_data.as_str().to_owned())
         .bind(i64::from(op.payload_version))

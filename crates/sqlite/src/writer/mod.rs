@@ -8,14 +8,18 @@
 
 mod capture;
 mod claim;
+mod coordinate;
 mod counters;
 mod effects;
 mod facet_keys;
+mod gone;
 mod heads;
 mod import;
 mod insert;
+mod merge;
 #[cfg(test)]
 pub(crate) mod plans;
+mod room;
 mod session;
 mod settle;
 mod update;
@@ -33,6 +37,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use capture::Capturing;
 pub(crate) use claim::{Claiming, Lapsing};
+pub(crate) use coordinate::{Saving, Taking};
 pub(crate) use import::Importing;
 pub(crate) use session::Session;
 pub(crate) use settle::{Acting, Extending, Settling};

@@ -1,8 +1,9 @@
 //! Writing changed states back.
 
-use baldur_core::{OpState, RecommendedAction, ResolutionType, Timestamp, wire};
+use baldur_core::{FailedOp, OpState, RecommendedAction, ResolutionType, Timestamp, wire};
 use sqlx::SqliteConnection;
 
+use super::insert;
 use crate::{
     error::StepError,
     sql::{MultiRow, SqliteQuery, integer},
@@ -38,6 +39,26 @@ pub(super) static LIGHT: MultiRow = MultiRow::new(
      updated_at = v.updated_at FROM v WHERE entries.seq = v.seq",
 );
 
+/// What a merge that keeps the last payload changes beside the state, in `entries`.
+pub(super) static FAILURE: MultiRow = MultiRow::new(
+    "WITH v(seq, error_code, error_preview, idempotency_key) AS (VALUES ",
+    "(?, ?, ?, ?)",
+    ") UPDATE entries SET error_code = v.error_code, error_preview = v.error_preview, \
+     idempotency_key = v.idempotency_key FROM v WHERE entries.seq = v.seq",
+);
+
+/// What a merge that keeps the last payload changes in `payloads`.
+pub(super) static PAYLOAD: MultiRow = MultiRow::new(
+    "WITH v(seq, entity_refs, request_data, payload_version, snapshot_data, response_data, \
+     metadata, error_message, next_action_hint, traceparent, tracestate) AS (VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ") UPDATE payloads SET entity_refs = v.entity_refs, request_data = v.request_data, \
+     payload_version = v.payload_version, snapshot_data = v.snapshot_data, \
+     response_data = v.response_data, metadata = v.metadata, error_message = v.error_message, \
+     next_action_hint = v.next_action_hint, traceparent = v.traceparent, \
+     tracestate = v.tracestate FROM v WHERE payloads.seq = v.seq",
+);
+
 /// Whether nothing but the columns of [`LIGHT`] differs.
 pub(super) fn is_light(before: &OpState, after: &OpState) -> bool {
     let mut light = before.clone();
@@ -57,6 +78,24 @@ pub(super) async fn whole(
     states: &[(i64, &OpState)],
 ) -> Result<(), StepError> {
     Ok(WHOLE.run(conn, states, |query, (seq, state)| bind_whole(query, *seq, state)).await?)
+}
+
+/// Writes the payloads of stored entries that have another one now.
+pub(super) async fn payloads(
+    conn: &mut SqliteConnection,
+    entries: &[(i64, FailedOp)],
+) -> Result<(), StepError> {
+    FAILURE
+        .run(conn, entries, |query, (seq, op)| {
+            query
+                .bind(*seq)
+                .bind(op.error_code.clone())
+                .bind(insert::preview(op))
+                .bind(op.idempotency_key.as_str().to_owned())
+        })
+        .await?;
+    PAYLOAD.run(conn, entries, |query, (seq, op)| insert::bind_payload(query, *seq, op)).await?;
+    Ok(())
 }
 
 /// Writes states for which [`is_light`] holds.

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::{
     capture::Capturing,
     claim::{Claiming, Lapsing},
+    coordinate::{Saving, Taking},
     import::Importing,
     session::Session,
     settle::{Acting, Extending, Settling},
@@ -149,6 +150,8 @@ pub(crate) enum Write {
     Lapse(Batched<Lapsing>),
     Act(Batched<Acting>),
     Import(Batched<Importing>),
+    SaveBreaker(Batched<Saving>),
+    TakePermits(Batched<Taking>),
 }
 
 macro_rules! each_kind {
@@ -161,6 +164,8 @@ macro_rules! each_kind {
             Write::Lapse($batch) => $do,
             Write::Act($batch) => $do,
             Write::Import($batch) => $do,
+            Write::SaveBreaker($batch) => $do,
+            Write::TakePermits($batch) => $do,
         }
     };
 }
@@ -179,6 +184,7 @@ impl Write {
             (Some(Self::Settle(last)), Self::Settle(next)) => return last.absorb(next),
             (Some(Self::Act(last)), Self::Act(next)) => return last.absorb(next),
             (Some(Self::Import(last)), Self::Import(next)) => return last.absorb(next),
+            (Some(Self::TakePermits(last)), Self::TakePermits(next)) => return last.absorb(next),
             (_, write) => write,
         };
         group.push(write);
@@ -228,4 +234,6 @@ into_write! {
     Lapsing => Lapse,
     Acting => Act,
     Importing => Import,
+    Saving => SaveBreaker,
+    Taking => TakePermits,
 }

@@ -1,6 +1,9 @@
 //! The check finds what is wrong, and nothing else.
 
-use baldur_core::port::{CaptureStore, CheckDepth, StoreAdmin};
+use baldur_core::{
+    command::WhenFull,
+    port::{CaptureStore, CheckDepth, StoreAdmin},
+};
 
 use crate::support::{Lab, problems, run};
 
@@ -10,6 +13,12 @@ async fn lab() -> Lab {
     captures.push(lab.captures.an_op().order_key("k").dedup_key("d").build());
     captures.push(lab.captures.an_op().order_key("k").dedup_key("d").build());
     captures.push(lab.captures.an_op().order_key("k").label("tenant", "acme").build());
+    // The second of these makes the first one go.
+    captures.extend(
+        (0..2).map(|_| {
+            lab.captures.an_op().domain("stock").limits(1, 0, WhenFull::DropOldest).build()
+        }),
+    );
     for answer in lab.store.capture_batch(captures).await {
         answer.expect("a capture");
     }
@@ -31,6 +40,14 @@ async fn each_kind_of_damage_is_found() {
         ("UPDATE namespaces SET unsealed = 1", "unsealed evidence says"),
         ("UPDATE unsealed SET counter = 77 WHERE pos = 1", "don't exist"),
         ("UPDATE merged_ids SET seq = 99", "point to no entry"),
+        ("UPDATE namespaces SET live = live + 1", "count of live entries says"),
+        ("UPDATE live_domains SET n = n - 1", "counts of live entries"),
+        ("DELETE FROM live_domains", "counts of live entries"),
+        ("INSERT INTO live_domains VALUES (1, 'empty', 0)", "counts of live entries"),
+        ("UPDATE gone SET id = (SELECT id FROM entries LIMIT 1)", "are here though they went"),
+        ("DELETE FROM evidence WHERE entry IN (SELECT seq FROM gone)", "went miss evidence"),
+        ("UPDATE gone SET cause = 'purged'", "does not say why"),
+        ("DELETE FROM gone", "belong to no entry"),
         ("DROP INDEX entries_due", "the index `entries_due` is missing"),
         ("CREATE TRIGGER t AFTER INSERT ON entries BEGIN SELECT 1; END", "not part of the schema"),
     ];

@@ -1,6 +1,10 @@
 //! The schema, and who makes it.
 
-use baldur_core::{BackendKind, Chain};
+use baldur_core::{
+    BackendKind, Chain, Evidence, Timestamp,
+    command::{Act, Action, WhenFull},
+    port::{CaptureError, ClaimStore, EvidenceLog, LiveCounts},
+};
 
 use crate::support::{Lab, keep, open_at, problems, run};
 
@@ -27,11 +31,11 @@ async fn starters_at_the_same_time_make_one_schema() {
 async fn a_newer_schema_is_refused_with_a_clear_text() {
     let lab = Lab::new().await;
     lab.store.close().await;
-    run(&mut lab.raw().await, "INSERT INTO baldur_migrations VALUES (2, 'later', 'x')").await;
+    run(&mut lab.raw().await, "INSERT INTO baldur_migrations VALUES (4, 'later', 'x')").await;
     let error = open_at(&lab.path()).await.expect_err("it is newer");
     assert_eq!(error.kind(), BackendKind::Corrupt);
     let text = Chain(&error).to_string();
-    assert!(text.contains("schema version 2, this program knows up to 1"), "{text}");
+    assert!(text.contains("schema version 4, this program knows up to 3"), "{text}");
 }
 
 #[tokio::test]
@@ -52,4 +56,51 @@ async fn opening_again_changes_nothing() {
     let before = std::fs::read(lab.path()).expect("a file");
     lab.another().await.close().await;
     assert!(std::fs::read(lab.path()).expect("a file") == before, "the file changed");
+}
+
+/// Takes the newest schema back to the first one.
+const BACK_TO_VERSION_1: &str = "
+    DROP TABLE breakers;
+    DROP TABLE paces;
+    DROP INDEX entries_evictable;
+    DROP TABLE gone;
+    DROP TABLE live_domains;
+    ALTER TABLE namespaces DROP COLUMN live;
+    CREATE TABLE old (
+        entry   INTEGER NOT NULL REFERENCES entries,
+        counter INTEGER NOT NULL CHECK (counter > 0),
+        body    TEXT    NOT NULL,
+        PRIMARY KEY (entry, counter)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO old SELECT * FROM evidence;
+    DROP TABLE evidence;
+    ALTER TABLE old RENAME TO evidence;
+    DELETE FROM baldur_migrations WHERE version > 1;
+";
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up() {
+    let lab = Lab::new().await;
+    let mut captures = lab.captures.ops(3);
+    captures.push(lab.captures.an_op().domain("stock").build());
+    let ids: Vec<_> = captures.iter().map(|capture| capture.op.id).collect();
+    for capture in captures {
+        keep(&lab.store, capture).await.expect("a capture");
+    }
+    let evidence = Evidence::system(Timestamp::UNIX_EPOCH);
+    let act = Act { id: ids[0], action: Action::Expire, evidence };
+    lab.store.apply(vec![act]).await.remove(0).expect("it waits");
+    lab.store.close().await;
+    run(&mut lab.raw().await, BACK_TO_VERSION_1).await;
+
+    let store = lab.another().await;
+    assert_eq!(problems(&store).await, Vec::<String>::new());
+    assert_eq!(store.trail(ids[0], 0, 10).await.expect("a trail").len(), 2);
+    // What was live before is counted.
+    let limited = || lab.captures.an_op().limits(3, 4, WhenFull::Reject).build();
+    let kept = keep(&store, limited()).await.expect("two are live in the domain, three in all");
+    assert_eq!(kept.live, Some(LiveCounts { in_domain: 3, in_all: 4 }));
+    let refused = keep(&store, limited()).await.expect_err("there is no room");
+    assert!(matches!(refused, CaptureError::LimitReached { live: 3, .. }), "{refused:?}");
+    store.close().await;
 }

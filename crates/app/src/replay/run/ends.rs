@@ -27,6 +27,10 @@ impl Run {
         let Flight { claim, op, .. } = flight;
         let Attempted { outcome, took } = attempted;
         self.watch_target(&op.domain, says_down(&outcome));
+        let goes_on = self.governor.as_ref().is_none_or(|governor| governor.heard(&outcome));
+        if !goes_on {
+            self.closing.get_or_insert(StopReason::Halted);
+        }
         let outcome = settlement(&op, outcome, &self.parts.policy, self.unit());
         self.land(claim, op.domain.clone(), outcome, took);
     }
@@ -191,7 +195,9 @@ impl Run {
 
     pub(super) fn cancel(&mut self) {
         self.closing = Some(StopReason::Cancelled);
-        self.grace_until = Some(Instant::now() + self.parts.policy.cancel_grace);
+        let usual = self.parts.policy.cancel_grace;
+        let grace = self.governor.as_ref().map_or(usual, |governor| governor.grace(usual));
+        self.grace_until = Some(Instant::now() + grace);
     }
 
     /// Drops the handlers that are still at work when the grace ends. They may have acted, so they count as failed.

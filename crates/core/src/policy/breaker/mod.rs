@@ -2,17 +2,23 @@
 //!
 //! Closed, it lets calls pass and watches the last of them. Open, it rejects until its time is over. Half-open, it
 //! lets a few probes pass: enough successes close it, one failure opens it again, for longer each time.
+//! A person's order overrides all that for a while, and what other processes saw can be taken over.
 //!
 //! Time is the `Duration` since an arbitrary monotonic origin, the same for all calls of one breaker; a time before
-//! an earlier one counts as that earlier one. Memory is two bytes per call of the window.
+//! an earlier one counts as that earlier one. Memory is two bytes per call of a window of calls, and twelve per bucket
+//! of a window of time; no call costs more work than there are buckets.
 
 mod policy;
+mod told;
 mod window;
 
 use std::time::Duration;
 
-pub use self::policy::{BreakerPolicy, BreakerPolicyError, BreakerSettings, SlowCalls};
 use self::window::{Call, Window};
+pub use self::{
+    policy::{BreakerPolicy, BreakerPolicyError, BreakerSettings, BreakerWindow, SlowCalls},
+    told::{ForcedState, Order, Told},
+};
 
 /// The name of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,7 +78,8 @@ pub enum CallOutcome {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket is recorded, or a probe counts as failed after its timeout"]
 pub struct Ticket {
-    generation: u64,
+    /// `None` for a call that passes by an order and counts for nothing.
+    generation: Option<u64>,
 }
 
 /// Whether a call may be made.
@@ -112,10 +119,11 @@ enum State {
 ///
 /// # Guarantees
 ///
-/// - Transitions are closed → open → half-open → closed or open, and no others.
+/// - Transitions are closed → open → half-open → closed or open, and no others, except by [`adopt`](Self::adopt).
 /// - While half-open, at most `max_probes` tickets are out. Each one comes back by its outcome, whichever that is, or
 ///   all of them are written off after `probe_timeout`, which opens the breaker again.
 /// - The result of a call that was admitted before the last transition changes nothing.
+/// - While an order lasts ([`force`](Self::force)), every call is answered by it, and none that it lets pass is counted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Breaker {
     policy: BreakerPolicy,
@@ -124,6 +132,8 @@ pub struct Breaker {
     generation: u64,
     /// How often it opened since it was last closed, less one.
     reopenings: u32,
+    /// What a person ordered.
+    order: Option<Order>,
     /// The latest time seen.
     now: Duration,
 }
@@ -132,10 +142,16 @@ impl Breaker {
     /// A closed breaker.
     pub fn new(policy: BreakerPolicy) -> Self {
         let state = State::Closed(Window::new(policy.settings().window));
-        Self { policy, state, generation: 0, reopenings: 0, now: Duration::ZERO }
+        Self { policy, state, generation: 0, reopenings: 0, order: None, now: Duration::ZERO }
     }
 
-    /// The state as of the last call; an open breaker whose time is over becomes half-open when it is asked.
+    /// What it was made with.
+    pub const fn policy(&self) -> &BreakerPolicy {
+        &self.policy
+    }
+
+    /// Its own state as of the last call, orders aside; an open breaker whose time is over becomes half-open when it is
+    /// asked.
     pub const fn state(&self) -> BreakerState {
         match self.state {
             State::Closed(_) => BreakerState::Closed,
@@ -147,6 +163,10 @@ impl Breaker {
     /// Asks whether a call may be made at `now`.
     pub fn admit(&mut self, now: Duration) -> Admitted {
         self.now = self.now.max(now);
+        self.end_order();
+        if let Some(admission) = self.ordered() {
+            return Admitted { admission, change: None };
+        }
         let change = self.advance();
         Admitted { admission: self.admission(), change }
     }
@@ -165,7 +185,7 @@ impl Breaker {
     ) -> Option<BreakerChange> {
         self.now = self.now.max(now);
         let Ticket { generation } = ticket;
-        if generation != self.generation {
+        if generation != Some(self.generation) {
             return None;
         }
         let slow = self.policy.is_slow(elapsed);
@@ -176,7 +196,7 @@ impl Breaker {
         };
         match &mut self.state {
             State::Closed(window) => {
-                window.push(call?);
+                window.push(call?, self.now);
                 self.should_open().then(|| self.open())
             }
             State::HalfOpen { in_flight, .. } => {
@@ -191,10 +211,7 @@ impl Breaker {
     /// What time alone changes.
     fn advance(&mut self) -> Option<BreakerChange> {
         match self.state {
-            State::Open { until } if self.now >= until => {
-                let last_probe = self.now;
-                Some(self.enter(State::HalfOpen { in_flight: 0, successes: 0, last_probe }))
-            }
+            State::Open { until } if self.now >= until => Some(self.probe()),
             // As long as a permit is free, the others can decide.
             State::HalfOpen { in_flight, last_probe, .. }
                 if in_flight >= self.policy.settings().max_probes
@@ -207,7 +224,7 @@ impl Breaker {
     }
 
     fn admission(&mut self) -> Admission {
-        let ticket = Ticket { generation: self.generation };
+        let ticket = Ticket { generation: Some(self.generation) };
         let probe_timeout = self.probe_timeout();
         let (max_probes, open_base) =
             (self.policy.settings().max_probes, self.policy.settings().open_base);
@@ -250,8 +267,7 @@ impl Breaker {
         if *successes < self.policy.settings().successes_to_close {
             return None;
         }
-        self.reopenings = 0;
-        Some(self.enter(State::Closed(Window::new(self.policy.settings().window))))
+        Some(self.close())
     }
 
     fn reopen(&mut self) -> BreakerChange {

@@ -18,12 +18,49 @@ pub struct SlowCalls {
     pub rate: f64,
 }
 
+/// Which calls the rates are taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerWindow {
+    /// So many of the last calls: 1 to 10 000. Right for steady traffic, and for little.
+    Calls(u32),
+    /// The calls that ended within the last time. Right where an outage of seconds means thousands of calls.
+    ///
+    /// Calls leave by the bucket, so the time looked at is between `length` less one bucket and `length`. A row of
+    /// failures is forgotten when the window has emptied.
+    Time {
+        /// How far back: 100 milliseconds to a day.
+        length: Duration,
+        /// In how many steps: 1 to 1000.
+        buckets: u32,
+    },
+}
+
+impl From<u32> for BreakerWindow {
+    fn from(calls: u32) -> Self {
+        Self::Calls(calls)
+    }
+}
+
+impl BreakerWindow {
+    /// The largest minimum of calls that can ever be reached; `None` when the window itself is out of range.
+    fn most_calls(self) -> Option<u32> {
+        match self {
+            Self::Calls(calls) => (1..=10_000).contains(&calls).then_some(calls),
+            Self::Time { length, buckets } => {
+                let in_range = (Duration::from_millis(100)..=MAX_TIME).contains(&length);
+                (in_range && (1..=1_000).contains(&buckets)).then_some(1_000_000)
+            }
+        }
+    }
+}
+
 /// The values of a [`BreakerPolicy`], not yet checked.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerSettings {
-    /// How many of the last calls are looked at. 1 to 10 000.
-    pub window: u32,
-    /// No rate opens the breaker before so many calls are in the window. 1 to `window`.
+    /// Which calls are looked at.
+    pub window: BreakerWindow,
+    /// No rate opens the breaker before so many calls are in the window. 1 to as many as a window of calls holds, or
+    /// to 1 000 000 in a window of time.
     pub minimum_calls: u32,
     /// The share of failures in the window that opens the breaker. Above 0, at most 1.
     pub failure_rate: f64,
@@ -50,7 +87,7 @@ impl Default for BreakerSettings {
     /// Half of the last 20 calls, or five in a row; open for 10 s up to 5 min; one probe at a time, two to close.
     fn default() -> Self {
         Self {
-            window: 20,
+            window: BreakerWindow::Calls(20),
             minimum_calls: 10,
             failure_rate: 0.5,
             consecutive_failures: Some(5),
@@ -69,10 +106,10 @@ impl Default for BreakerSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BreakerPolicyError {
     /// `window`.
-    #[error("breaker window must be between 1 and 10000 calls")]
+    #[error("breaker window must be 1 to 10000 calls, or 100 ms to a day in 1 to 1000 buckets")]
     Window,
     /// `minimum_calls`.
-    #[error("breaker minimum calls must be between 1 and the window")]
+    #[error("breaker minimum calls must be between 1 and what the window holds")]
     MinimumCalls,
     /// `failure_rate`.
     #[error("breaker failure rate must be above 0 and at most 1")]
@@ -114,8 +151,11 @@ impl BreakerPolicy {
         let is_share = |rate: f64| rate > 0.0 && rate <= 1.0;
         let is_time = |time: Duration| !time.is_zero() && time <= MAX_TIME;
         let checks = [
-            ((1..=10_000).contains(&window), BreakerPolicyError::Window),
-            ((1..=window).contains(&minimum_calls), BreakerPolicyError::MinimumCalls),
+            (window.most_calls().is_some(), BreakerPolicyError::Window),
+            (
+                window.most_calls().is_some_and(|most| (1..=most).contains(&minimum_calls)),
+                BreakerPolicyError::MinimumCalls,
+            ),
             (is_share(failure_rate), BreakerPolicyError::FailureRate),
             (consecutive_failures != Some(0), BreakerPolicyError::ConsecutiveFailures),
             (
@@ -173,10 +213,21 @@ mod tests {
     fn values_out_of_range_are_refused() {
         use BreakerPolicyError as E;
         let ok = BreakerSettings::default();
+        let time = |millis, buckets| BreakerWindow::Time {
+            length: Duration::from_millis(millis),
+            buckets,
+        };
         let slow = SlowCalls { threshold: Duration::from_secs(1), rate: 1.5 };
         for (settings, error) in [
-            (BreakerSettings { window: 0, ..ok }, E::Window),
-            (BreakerSettings { window: 10_001, ..ok }, E::Window),
+            (BreakerSettings { window: 0.into(), ..ok }, E::Window),
+            (BreakerSettings { window: 10_001.into(), ..ok }, E::Window),
+            (BreakerSettings { window: time(99, 1), ..ok }, E::Window),
+            (BreakerSettings { window: time(1_000, 0), ..ok }, E::Window),
+            (BreakerSettings { window: time(1_000, 1_001), ..ok }, E::Window),
+            (
+                BreakerSettings { window: time(1_000, 10), minimum_calls: 1_000_001, ..ok },
+                E::MinimumCalls,
+            ),
             (BreakerSettings { minimum_calls: 21, ..ok }, E::MinimumCalls),
             (BreakerSettings { failure_rate: 0.0, ..ok }, E::FailureRate),
             (BreakerSettings { failure_rate: f64::NAN, ..ok }, E::FailureRate),

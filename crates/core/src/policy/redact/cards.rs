@@ -7,23 +7,37 @@ use super::rules::CardDetection;
 /// The shortest and the longest number that a card may have (ISO/IEC 7812-1).
 const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
+/// The fewest digits of a card.
+pub(super) const FEWEST_DIGITS: usize = *CARD_DIGITS.start();
+
 /// A bare JSON number needs this many digits to be taken for a card.
 const NUMBER_DIGITS: usize = 15;
+
+/// Separators of groups besides a blank and a dash. Between them only the groups that cards show are looked at, since they
+/// stand between other numbers as well.
+const OTHER_SEPARATORS: [&str; 9] =
+    [".", "_", "/", "\u{a0}", "\u{2009}", "\u{202f}", "\u{2010}", "\u{2011}", "\u{2013}"];
+
+/// The groups of digits on cards.
+const SHOWN_GROUPS: [&[usize]; 3] = [&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4]];
+
+/// Hexadecimal codes of this length are hashes and ids, whatever digits happen to follow each other in them.
+const CODE_DIGITS: usize = 24;
 
 /// Groups shorter than this, as in `1 2 3`, are a list and no card.
 const GROUP_DIGITS: usize = 2;
 
 /// Whether a JSON number, given without sign, is a card number.
 pub(super) fn is_card_number(digits: &str, detection: CardDetection) -> bool {
-    digits.len() >= NUMBER_DIGITS && is_card(digits.bytes(), digits.len(), detection)
+    digits.len() >= NUMBER_DIGITS && is_card(digits.bytes(), detection)
 }
 
 /// Finds card numbers, written as one run of digits or as groups with single spaces or dashes between them.
 ///
-/// A number never starts or ends within a group, so digits inside a longer run are no card. Each group is
-/// looked at with at most nine successors, so the work is linear.
+/// A number never starts or ends within a group, so digits inside a longer run are no card, and those of a hash or a UUID
+/// neither. Each group is looked at with at most nine successors, so the work is linear.
 pub(super) fn find(text: &str, detection: CardDetection, mut found: impl FnMut(Range<usize>)) {
-    if detection == CardDetection::Off || text.len() < *CARD_DIGITS.start() {
+    if detection == CardDetection::Off || text.len() < FEWEST_DIGITS {
         return;
     }
     let bytes = text.as_bytes();
@@ -34,11 +48,57 @@ pub(super) fn find(text: &str, detection: CardDetection, mut found: impl FnMut(R
             at += 1;
             continue;
         }
+        if let Some(shown) = shown_at(text, at)
+            && is_card(bytes[shown.clone()].iter().copied().filter(u8::is_ascii_digit), detection)
+        {
+            at = shown.end;
+            found(shown);
+            continue;
+        }
+        let start = at;
         at = read_groups(bytes, at, &mut groups);
+        let mut is_code = None;
         for first in 0..groups.len() {
-            find_from(bytes, &groups[first..], detection, &mut found);
+            find_from(bytes, &groups[first..], detection, &mut |range| {
+                if !*is_code.get_or_insert_with(|| is_in_code(bytes, start, at)) {
+                    found(range);
+                }
+            });
         }
     }
+}
+
+/// Groups as cards show them, with one of the other separators between them.
+fn shown_at(text: &str, start: usize) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let end_of_group = |at: usize, len: usize| {
+        let is_group = bytes.get(at..at + len).is_some_and(|b| b.iter().all(u8::is_ascii_digit));
+        (is_group && bytes.get(at + len).is_none_or(|b| !b.is_ascii_digit())).then_some(at + len)
+    };
+    let first = end_of_group(start, 4)?;
+    if start > 0 && bytes[start - 1].is_ascii_digit() {
+        return None;
+    }
+    let separator = OTHER_SEPARATORS.iter().find(|s| text[first..].starts_with(**s))?;
+    SHOWN_GROUPS.iter().find_map(|groups| {
+        let end = groups[1..].iter().try_fold(first, |end, len| {
+            let next = end + separator.len();
+            end_of_group(next, *len).filter(|_| text[end..].starts_with(separator))
+        })?;
+        Some(start..end)
+    })
+}
+
+/// Whether these digits stand in a hash, an object id or a UUID.
+fn is_in_code(bytes: &[u8], start: usize, end: usize) -> bool {
+    let is_code = |b: &u8| b.is_ascii_hexdigit() || *b == b'-';
+    let head = bytes[..start].iter().rev().take_while(|b| is_code(b)).count();
+    let tail = bytes[end..].iter().take_while(|b| is_code(b)).count();
+    let code = &bytes[start - head..end + tail];
+    let has_letters = code.iter().any(u8::is_ascii_alphabetic);
+    let is_uuid = code.len() == 36 && [8, 13, 18, 23].iter().all(|dash| code[*dash] == b'-');
+    let is_word = !code.contains(&b'-') && code.len() >= CODE_DIGITS;
+    has_letters && (is_uuid || is_word)
 }
 
 /// Reads groups of digits from `at` and gives the end of the last one.
@@ -68,7 +128,7 @@ fn find_from(
     bytes: &[u8],
     groups: &[Range<usize>],
     detection: CardDetection,
-    found: &mut impl FnMut(Range<usize>),
+    found: &mut dyn FnMut(Range<usize>),
 ) {
     let mut total = 0;
     for group in groups {
@@ -78,23 +138,23 @@ fn find_from(
         }
         let whole = groups[0].start..group.end;
         let digits = bytes[whole.clone()].iter().copied().filter(u8::is_ascii_digit);
-        if is_card(digits, total, detection) {
+        if CARD_DIGITS.contains(&total) && is_card(digits, detection) {
             found(whole);
         }
     }
 }
 
-fn is_card(
-    digits: impl DoubleEndedIterator<Item = u8> + Clone,
-    len: usize,
-    detection: CardDetection,
-) -> bool {
+fn is_card(digits: impl DoubleEndedIterator<Item = u8> + Clone, detection: CardDetection) -> bool {
+    let len = digits.clone().count();
+    if !CARD_DIGITS.contains(&len) {
+        return false;
+    }
     let may_be = match detection {
         CardDetection::Off => false,
         CardDetection::KnownIssuers => is_known_issuer(digits.clone(), len),
         CardDetection::AnyLuhn => true,
     };
-    may_be && CARD_DIGITS.contains(&len) && passes_luhn(digits)
+    may_be && passes_luhn(digits)
 }
 
 /// The Luhn check of ISO/IEC 7812-1, annex B.

@@ -1,15 +1,25 @@
 //! The rewriter of JSON text (RFC 8259): one pass that copies everything but secrets.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
+use super::detector::Detector;
+use super::edits::Edits;
+use super::escape::unescape;
+use super::frames::{Container, Frame, Names};
+use super::named::{self, Role};
 use super::rules::RedactionRules;
+use super::strings::redact_string;
 use super::text::{self, Rewritten};
-use super::{REDACTED, RedactError, cards};
+use super::{REDACTED, RedactError, cards, commands};
 use crate::policy::bound::push_escaped;
 
 /// JSON inside a string inside a string … is followed this many times; honest documents stay
 /// below. Text that only looks like JSON is read again at each level, so the number is kept small.
 const MAX_STRING_LEVELS: usize = 4;
+
+/// This many brackets of a text are tried as the start of JSON between its words.
+const MAX_EMBEDDED: usize = 16;
 
 /// The marker as a JSON value.
 const REDACTED_VALUE: &str = "\"***REDACTED***\"";
@@ -23,49 +33,47 @@ pub(super) struct Depth {
 
 impl Depth {
     pub(super) const TOP: Self = Self { containers: 0, strings: 0 };
+
+    /// The depth of JSON that stands in a string here.
+    pub(super) fn within_string(self) -> Result<Self, RedactError> {
+        let inner = Self { strings: self.strings + 1, ..self };
+        if inner.strings > MAX_STRING_LEVELS {
+            return Err(RedactError::TooDeep { max: MAX_STRING_LEVELS });
+        }
+        Ok(inner)
+    }
 }
 
-/// Redacts a decoded string: as JSON if it is a JSON object, array or string, as plain text otherwise.
-///
-/// `None` means that there is nothing to redact.
-pub(super) fn redact_string(
-    decoded: &str,
+/// Redacts JSON objects and arrays that stand between words.
+pub(super) fn redact_embedded(
+    text: &str,
     rules: &RedactionRules,
     depth: Depth,
 ) -> Result<Option<Rewritten>, RedactError> {
-    let Some(first) = redact_json_or_text(decoded, rules, depth)? else { return Ok(None) };
-    // The second round only finds something where redacted text has become JSON.
-    match redact_json_or_text(&first.text, rules, depth)? {
-        None => Ok(Some(first)),
-        Some(second) => Ok(Some(Rewritten {
-            text: REDACTED.to_owned(),
-            redactions: first.redactions.saturating_add(second.redactions),
-        })),
+    let mut edits = Edits::default();
+    let mut at = 0;
+    for _ in 0..MAX_EMBEDDED {
+        let Some(start) = text[at..].find(['{', '[']).map(|found| at + found) else { break };
+        let mut rewriter = Rewriter::new(&text[start..], rules, depth);
+        at = match rewriter.run() {
+            Ok(()) => start + rewriter.at,
+            Err(RedactError::Invalid { .. }) => {
+                at = start + 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let end = at - start;
+        if !rewriter.edits.are_none() {
+            let (text, redactions) = rewriter.edits.apply(&rewriter.input[..end]);
+            edits.push(start..at, Cow::Owned(text), redactions);
+        }
     }
-}
-
-fn redact_json_or_text(
-    decoded: &str,
-    rules: &RedactionRules,
-    depth: Depth,
-) -> Result<Option<Rewritten>, RedactError> {
-    if !looks_like_json(decoded) {
-        return Ok(text::redact(decoded, rules));
+    if edits.are_none() {
+        return Ok(None);
     }
-    let inner = Depth { strings: depth.strings + 1, ..depth };
-    if inner.strings > MAX_STRING_LEVELS {
-        return Err(RedactError::TooDeep { max: MAX_STRING_LEVELS });
-    }
-    match rewrite(decoded, rules, inner) {
-        Err(RedactError::Invalid { .. }) => Ok(text::redact(decoded, rules)),
-        rewritten => rewritten,
-    }
-}
-
-fn looks_like_json(text: &str) -> bool {
-    let text = text.trim_ascii().as_bytes();
-    matches!((text.first(), text.last()), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')))
-        || (text.len() > 1 && text.first() == Some(&b'"') && text.last() == Some(&b'"'))
+    let (text, redactions) = edits.apply(text);
+    Ok(Some(Rewritten { text, redactions }))
 }
 
 /// Redacts a JSON document; `None` means that there is nothing to redact.
@@ -74,31 +82,17 @@ pub(super) fn rewrite(
     rules: &RedactionRules,
     depth: Depth,
 ) -> Result<Option<Rewritten>, RedactError> {
-    let mut rewriter = Rewriter {
-        input,
-        bytes: input.as_bytes(),
-        at: 0,
-        stack: Vec::new(),
-        secret: None,
-        depth,
-        rules,
-        out: String::new(),
-        copied: 0,
-        redactions: 0,
-    };
+    let mut rewriter = Rewriter::new(input, rules, depth);
     rewriter.run()?;
-    let Rewriter { mut out, copied, redactions, .. } = rewriter;
-    if redactions == 0 {
+    if rewriter.at < input.len() {
+        return Err(rewriter.invalid());
+    }
+    let edits = rewriter.edits;
+    if edits.are_none() {
         return Ok(None);
     }
-    out.push_str(&input[copied..]);
-    Ok(Some(Rewritten { text: out, redactions }))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Container {
-    Object,
-    Array,
+    let (text, redactions) = edits.apply(input);
+    Ok(Some(Rewritten { text, redactions }))
 }
 
 enum Next {
@@ -118,17 +112,30 @@ struct Rewriter<'i, 'r> {
     input: &'i str,
     bytes: &'i [u8],
     at: usize,
-    stack: Vec<Container>,
+    stack: Vec<Frame>,
     secret: Option<Secret>,
     depth: Depth,
     rules: &'r RedactionRules,
-    out: String,
-    /// Up to here the input stands in `out`.
-    copied: usize,
-    redactions: u32,
+    edits: Edits,
+}
+
+impl<'i, 'r> Rewriter<'i, 'r> {
+    fn new(input: &'i str, rules: &'r RedactionRules, depth: Depth) -> Self {
+        Self {
+            input,
+            bytes: input.as_bytes(),
+            at: 0,
+            stack: Vec::new(),
+            secret: None,
+            depth,
+            rules,
+            edits: Edits::default(),
+        }
+    }
 }
 
 impl Rewriter<'_, '_> {
+    /// Reads one value and the white space around it.
     fn run(&mut self) -> Result<(), RedactError> {
         let mut next = Next::Value;
         loop {
@@ -137,22 +144,24 @@ impl Rewriter<'_, '_> {
                 Next::Value => self.value()?,
                 Next::Key => self.key()?,
                 Next::AfterValue => {
-                    let Some(container) = self.stack.last().copied() else { break };
-                    self.after_value(container)?
+                    let Some(frame) = self.stack.last() else { break };
+                    self.after_value(frame.container)?
                 }
             };
         }
-        if self.at == self.bytes.len() { Ok(()) } else { Err(self.invalid()) }
+        Ok(())
     }
 
     fn value(&mut self) -> Result<Next, RedactError> {
+        let start = self.at;
+        let mut names = Names::Nothing;
         match self.peek() {
             Some(b'{') => return self.open(Container::Object, b'}', Next::Key),
             Some(b'[') => return self.open(Container::Array, b']', Next::Value),
             Some(b'"') => {
                 let raw = self.string()?;
                 if self.secret.is_none() {
-                    self.string_value(raw)?;
+                    names = self.string_value(raw)?;
                 }
             }
             Some(b'-' | b'0'..=b'9') => self.number()?,
@@ -161,7 +170,7 @@ impl Rewriter<'_, '_> {
             Some(b'n') => self.literal("null")?,
             Some(_) | None => return Err(self.invalid()),
         }
-        self.finish_value();
+        self.finish_value(start, names);
         Ok(Next::AfterValue)
     }
 
@@ -169,14 +178,15 @@ impl Rewriter<'_, '_> {
         if self.depth.containers + self.stack.len() >= self.rules.max_depth {
             return Err(RedactError::TooDeep { max: self.rules.max_depth });
         }
+        let start = self.at;
         self.at += 1;
         self.skip_space();
         if self.peek() == Some(close) {
             self.at += 1;
-            self.finish_value();
+            self.finish_value(start, Names::Nothing);
             return Ok(Next::AfterValue);
         }
-        self.stack.push(container);
+        self.stack.push(Frame::new(container, start));
         Ok(first)
     }
 
@@ -198,26 +208,90 @@ impl Rewriter<'_, '_> {
     /// Redacts secrets within a key and says whether its value is secret.
     fn redact_key(&mut self, raw: RawString) -> bool {
         let key = self.decode(raw);
-        let is_secret = self.rules.is_secret_key(&key);
+        if let Some(frame) = self.stack.last_mut() {
+            frame.role = Role::of(&key);
+        }
+        let is_secret = self.is_secret_key(&key);
         let Some(Rewritten { text, redactions }) = text::redact(&key, self.rules) else {
             return is_secret;
         };
         // The rewritten key counts as well, so that a second pass sees nothing new.
-        let is_secret = is_secret || self.rules.is_secret_key(&text);
+        let is_secret = is_secret || self.is_secret_key(&text);
         self.replace_string(raw, &text, redactions);
         is_secret
     }
 
-    fn string_value(&mut self, raw: RawString) -> Result<(), RedactError> {
+    fn is_secret_key(&self, key: &str) -> bool {
+        self.rules.has(Detector::Keys) && self.rules.is_secret_key(key)
+    }
+
+    /// Redacts a string and says what it tells of the next item of a list.
+    fn string_value(&mut self, raw: RawString) -> Result<Names, RedactError> {
         let decoded = self.decode(raw);
         let depth = Depth {
             containers: self.depth.containers + self.stack.len(),
             strings: self.depth.strings,
         };
-        if let Some(Rewritten { text, redactions }) = redact_string(&decoded, self.rules, depth)? {
-            self.replace_string(raw, &text, redactions);
+        let names = self.names(&decoded);
+        let cut = self.without_password(&decoded);
+        let before = cut.as_deref().unwrap_or(&decoded);
+        let rewritten = redact_string(before, self.rules, depth)?;
+        let (text, redactions) = match (rewritten, cut) {
+            (Some(Rewritten { text, redactions }), _) => (text, redactions),
+            (None, Some(cut)) => (cut, 1),
+            (None, None) => return Ok(names),
+        };
+        self.replace_string(raw, &text, redactions);
+        // As with keys, the rewritten text counts as well.
+        let rewritten = self.names(&text);
+        Ok(if names == Names::Nothing { rewritten } else { names })
+    }
+
+    /// `user:password` after a flag such as `-u`, without the password.
+    fn without_password(&self, text: &str) -> Option<String> {
+        let follows = self.stack.last().is_some_and(|frame| frame.before == Names::Credentials);
+        let password = commands::password_in(text).filter(|_| follows)?;
+        let is_redacted = &text[password.clone()] == REDACTED;
+        (!is_redacted).then(|| format!("{}{REDACTED}", &text[..password.start]))
+    }
+
+    /// What a string says of its neighbours. A member of an object that names a secret is remembered at once.
+    fn names(&mut self, text: &str) -> Names {
+        let (has_flags, has_names) =
+            (self.rules.has(Detector::Flags), self.rules.has(Detector::NamedValues));
+        let has_commands = self.rules.has(Detector::Commands);
+        let rules = self.rules;
+        let Some(frame) = self.stack.last_mut() else { return Names::Nothing };
+        match (frame.container, frame.role) {
+            (Container::Object, Role::Name) if has_names => {
+                if named::is_secret_name(text, rules) {
+                    frame.name_secret();
+                }
+                Names::Nothing
+            }
+            (Container::Object, _) => Names::Nothing,
+            (Container::Array, _) if text.starts_with('-') => {
+                if has_commands && commands::is_user_flag(text) {
+                    Names::Credentials
+                } else if has_flags && text.starts_with("--") && named::is_secret_name(text, rules)
+                {
+                    Names::Argument
+                } else {
+                    Names::Nothing
+                }
+            }
+            (Container::Array, _) => {
+                let may_name = has_names
+                    && frame.is_at_name()
+                    && frame.before == Names::Nothing
+                    && !text.contains(char::is_whitespace);
+                if may_name && named::is_secret_name(text, rules) {
+                    Names::Value
+                } else {
+                    Names::Nothing
+                }
+            }
         }
-        Ok(())
     }
 
     fn after_value(&mut self, container: Container) -> Result<Next, RedactError> {
@@ -232,23 +306,45 @@ impl Rewriter<'_, '_> {
             }
             Some(byte) if byte == close => {
                 self.at += 1;
-                self.stack.pop();
-                self.finish_value();
+                self.close();
                 Ok(Next::AfterValue)
             }
             Some(_) | None => Err(self.invalid()),
         }
     }
 
+    /// Ends the innermost container: now it is known which of its values are secret.
+    fn close(&mut self) {
+        let Some(frame) = self.stack.pop() else { return };
+        let start = frame.start;
+        if self.secret.is_none() {
+            let secrets: Vec<Range<usize>> = frame
+                .secrets()
+                .filter(|range| &self.input[range.clone()] != REDACTED_VALUE)
+                .collect();
+            self.edits.cover(&secrets, REDACTED_VALUE);
+        }
+        self.finish_value(start, Names::Nothing);
+    }
+
     /// Replaces the value that has just ended, if it is that of a secret key.
-    fn finish_value(&mut self) {
+    fn finish_value(&mut self, start: usize, names: Names) {
         if let Some(Secret { start, .. }) =
             self.secret.take_if(|secret| secret.level == self.stack.len())
             && &self.input[start..self.at] != REDACTED_VALUE
         {
-            self.replace(start, self.at, |out| out.push_str(REDACTED_VALUE));
-            self.redactions = self.redactions.saturating_add(1);
+            self.redact(start);
         }
+        if self.secret.is_none()
+            && let Some(frame) = self.stack.last_mut()
+        {
+            frame.end_value(start..self.at, names);
+        }
+    }
+
+    /// Puts the marker in place of what stands between `start` and here.
+    fn redact(&mut self, start: usize) {
+        self.edits.push(start..self.at, Cow::Borrowed(REDACTED_VALUE), 1);
     }
 
     fn number(&mut self) -> Result<(), RedactError> {
@@ -274,9 +370,9 @@ impl Rewriter<'_, '_> {
             self.digits()?;
         }
         let may_be_card = is_integer && self.secret.is_none();
+        let may_be_card = may_be_card && self.rules.has(Detector::Cards);
         if may_be_card && cards::is_card_number(integer, self.rules.number_cards) {
-            self.replace(start, self.at, |out| out.push_str(REDACTED_VALUE));
-            self.redactions = self.redactions.saturating_add(1);
+            self.redact(start);
         }
         Ok(())
     }
@@ -334,14 +430,9 @@ impl Rewriter<'_, '_> {
     }
 
     fn replace_string(&mut self, raw: RawString, text: &str, redactions: u32) {
-        self.replace(raw.start, raw.end, |out| text.chars().for_each(|c| push_escaped(out, c)));
-        self.redactions = self.redactions.saturating_add(redactions);
-    }
-
-    fn replace(&mut self, start: usize, end: usize, write: impl FnOnce(&mut String)) {
-        self.out.push_str(&self.input[self.copied..start]);
-        write(&mut self.out);
-        self.copied = end;
+        let mut escaped = String::with_capacity(text.len());
+        text.chars().for_each(|c| push_escaped(&mut escaped, c));
+        self.edits.push(raw.start..raw.end, Cow::Owned(escaped), redactions);
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), RedactError> {
@@ -378,41 +469,4 @@ struct RawString {
     start: usize,
     end: usize,
     is_escaped: bool,
-}
-
-/// Decodes the escapes of a valid JSON string. Half a surrogate pair becomes U+FFFD.
-fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(backslash) = rest.find('\\') {
-        out.push_str(&rest[..backslash]);
-        let escape = &rest[backslash..];
-        let (c, len) = match escape.as_bytes().get(1) {
-            Some(b'b') => ('\u{8}', 2),
-            Some(b'f') => ('\u{c}', 2),
-            Some(b'n') => ('\n', 2),
-            Some(b'r') => ('\r', 2),
-            Some(b't') => ('\t', 2),
-            Some(b'u') => unescape_unicode(escape),
-            Some(byte) => (char::from(*byte), 2),
-            None => break,
-        };
-        out.push(c);
-        rest = &escape[len..];
-    }
-    out.push_str(rest);
-    out
-}
-
-fn unescape_unicode(escape: &str) -> (char, usize) {
-    let unit = |from: usize| {
-        let is_escape = escape.get(from..from + 2) == Some("\\u");
-        let hex = escape.get(from + 2..from + 6).filter(|_| is_escape)?;
-        u16::from_str_radix(hex, 16).ok()
-    };
-    let pair = [unit(0), unit(6)];
-    match char::decode_utf16(pair.into_iter().flatten()).next() {
-        Some(Ok(c)) => (c, c.len_utf16() * 6),
-        Some(Err(_)) | None => (char::REPLACEMENT_CHARACTER, 6),
-    }
 }

@@ -1,12 +1,13 @@
 //! Redaction: no secret gets past capture.
 //!
 //! JSON is rewritten as text, in one pass. What is no secret stays byte-identical: numbers of any size, the order
-//! of keys, duplicate keys, white space, escapes. Three things are redacted, each replaced by [`REDACTED`]:
+//! of keys, duplicate keys, white space, escapes. These are redacted, each replaced by [`REDACTED`]:
 //!
-//! 1. the whole value of a secret key, whatever its type ([`RedactionRules`]);
-//! 2. secrets inside strings and keys: payment-card numbers, `Bearer` and `Basic` credentials, JSON Web Tokens, PEM
-//!    private keys, passwords in URLs, and the values of secret keys in `key=value`, `key: value` or XML elements;
-//! 3. all of that in JSON that a string contains.
+//! 1. the whole value of a secret key, whatever its type ([`RedactionRules`]), and a value beside its name as in
+//!    `{"name":"password","value":"x"}`;
+//! 2. secrets inside strings and keys, as far as a [`Detector`] knows them;
+//! 3. all of that in JSON that a string contains, alone or between words, and secrets in text that are percent-encoded,
+//!    escaped or in Base64.
 //!
 //! # Guarantees
 //!
@@ -18,20 +19,36 @@
 //!
 //! # What falls through
 //!
-//! Text has no grammar: a secret without a key beside it (`the code is hunter2`), the later words of an unquoted
-//! secret that contains spaces, a key written with percent or JSON escapes in prose, and a name and a value side by side
-//! as `{"name":"password","value":"hunter2"}` are not recognised.
+//! Text has no grammar: a secret without a key or a form of its own (`the code is hunter2`), the later words of an unquoted
+//! secret that contains spaces, columns and values apart (`INSERT INTO users (name, password) VALUES ('a', 'b')`), and what is
+//! compressed, encrypted or encoded twice in different ways are not recognised.
 
 mod cards;
+mod commands;
+mod detector;
+mod edits;
+mod encoded;
+mod escape;
+mod facts;
+mod frames;
 mod json;
+mod keys;
+mod named;
+mod numbers;
 mod pairs;
 mod rules;
+mod strings;
 mod text;
+mod tokens;
+mod urls;
+mod vendor;
+mod words;
 
 use std::borrow::Cow;
 
 use thiserror::Error;
 
+pub use self::detector::Detector;
 use self::json::Depth;
 pub use self::rules::{CardDetection, EmptyKeyError, RedactionRules};
 use self::text::Rewritten;
@@ -126,7 +143,7 @@ pub fn redact_text<'a>(text: &'a str, rules: &RedactionRules) -> Cow<'a, str> {
     if text.len() > rules.max_bytes {
         return Cow::Borrowed(REDACTED);
     }
-    match json::redact_string(text, rules, Depth::TOP) {
+    match strings::redact_string(text, rules, Depth::TOP) {
         Ok(None) => Cow::Borrowed(text),
         Ok(Some(Rewritten { text, redactions: _ })) => Cow::Owned(text),
         Err(_) => Cow::Borrowed(REDACTED),

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::rules::{Reach, RedactionRules, Within};
+use super::detector::Detector;
+use super::keys::{Reach, Within};
+use super::named::{self, Role};
+use super::rules::RedactionRules;
 use super::text::{Spans, run_end, skip_blanks};
 
 /// How many words before the last one may belong to a key in prose (`social security number: …`).
@@ -22,31 +25,87 @@ const STRING_PREFIXES: [&str; 6] = ["b", "u", "r", "f", "br", "rb"];
 /// counts too. Keys are looked for between the last separator and this one only, so the work is linear.
 pub(super) fn find(text: &str, rules: &RedactionRules, spans: &mut Spans<'_>) {
     let bytes = text.as_bytes();
-    let (mut floor, mut at) = (0, 0);
+    let mut finder = Finder { text, rules, floor: 0, named: 0 };
+    let mut at = 0;
     while at < bytes.len() {
-        match step(bytes, at) {
-            Step::Nothing => at += 1,
-            Step::Skip(next) => (at, floor) = (next, next),
+        let value = match step(bytes, at) {
+            Step::Nothing => {
+                at += 1;
+                continue;
+            }
+            Step::Skip(next) => {
+                (at, finder.floor) = (next, next);
+                continue;
+            }
             Step::Blank => {
-                let value = flag_value(text, rules, floor, at);
-                if let Some(value) = value {
-                    (at, floor) = (value.end, value.end);
-                    spans.add(value);
-                } else {
-                    at += 1;
-                }
+                let value = finder.flag_value(at);
+                at += 1;
+                value
             }
             Step::Separator(next) => {
-                let value = Key::before(text, floor, at)
-                    .and_then(|key| Some((key.reach(rules)?, key)))
-                    .and_then(|(reach, key)| value_at(bytes, next, reach, key.opened_by));
-                let end = value.as_ref().map_or(next, |value| value.end);
-                (at, floor) = (end, end);
-                if let Some(value) = value {
-                    spans.add(value);
-                }
+                let value = finder.value(at, next);
+                (at, finder.floor) = (next, next);
+                value
             }
+        };
+        if let Some(value) = value {
+            (at, finder.floor) = (value.end, value.end);
+            spans.add(value);
         }
+    }
+}
+
+struct Finder<'t> {
+    text: &'t str,
+    rules: &'t RedactionRules,
+    /// Keys start here or later.
+    floor: usize,
+    /// A secret was named, whose value is taken up to here.
+    named: usize,
+}
+
+impl Finder<'_> {
+    /// The secret behind a separator that ends at `next`.
+    fn value(&mut self, separator: usize, next: usize) -> Option<Range<usize>> {
+        let bytes = self.text.as_bytes();
+        let key = Key::before(self.text, self.floor, separator)?;
+        if self.rules.has(Detector::Pairs)
+            && let Some(reach) = key.reach(self.rules)
+        {
+            return value_at(bytes, next, reach, key.opened_by);
+        }
+        if !self.rules.has(Detector::NamedValues) {
+            return None;
+        }
+        match Role::of(key.word) {
+            Role::Name => {
+                // Bounded, since the search goes on within this value.
+                let near = &bytes[..bytes.len().min(next + 2 * named::MAX_NAME)];
+                let name = value_at(near, next, Reach::Value, key.opened_by)?;
+                if named::is_secret_name(self.text.get(name.clone())?, self.rules) {
+                    self.named = name.end + named::MAX_GAP;
+                    return named::form_content(self.text, name.end);
+                }
+                None
+            }
+            Role::Value if next <= self.named => value_at(bytes, next, Reach::Value, key.opened_by),
+            Role::Value | Role::Other => None,
+        }
+    }
+
+    /// The value after a command-line flag such as `--password`.
+    fn flag_value(&self, blank: usize) -> Option<Range<usize>> {
+        let bytes = self.text.as_bytes();
+        let start = run_start(bytes, self.floor, blank);
+        let flag = &self.text[start..blank];
+        if !flag.starts_with("--") || bytes.get(blank + 1).is_none_or(|b| b"-=:".contains(b)) {
+            return None;
+        }
+        if !self.rules.has(Detector::Flags) {
+            return None;
+        }
+        let reach = self.rules.match_key(flag, Within::Key)?;
+        value_at(bytes, blank, reach, None)
     }
 }
 
@@ -74,23 +133,6 @@ fn step(bytes: &[u8], at: usize) -> Step {
         },
         _ => Step::Nothing,
     }
-}
-
-/// The value after a command-line flag such as `--password`.
-fn flag_value(
-    text: &str,
-    rules: &RedactionRules,
-    floor: usize,
-    blank: usize,
-) -> Option<Range<usize>> {
-    let bytes = text.as_bytes();
-    let start = run_start(bytes, floor, blank);
-    let flag = &text[start..blank];
-    if !flag.starts_with("--") || bytes.get(blank + 1).is_none_or(|b| b"-=:".contains(b)) {
-        return None;
-    }
-    let reach = rules.match_key(flag, Within::Key)?;
-    value_at(bytes, blank, reach, None)
 }
 
 /// What stands before a separator.
@@ -156,20 +198,46 @@ fn value_at(
     let first = *bytes.get(start + escapes)?;
     if is_quote(first) && opened_by != Some(first) {
         let inner = start + escapes + 1;
+        if escapes == 0 && bytes.get(inner..inner + 2) == Some(&[first, first]) {
+            return Some(inner + 2..tripled_end(bytes, inner + 2, first));
+        }
         return Some(inner..quoted_end(bytes, inner, first, escapes).0);
     }
     let end = match reach {
         Reach::Line => line_end(bytes, start, opened_by),
-        Reach::Value => bare_end(bytes, start),
+        Reach::Value => block_end(bytes, start).unwrap_or_else(|| bare_end(bytes, start)),
     };
     (start < end).then_some(start..end)
+}
+
+/// The end of text in tripled quotes (TOML, Python), or of the text where they are never closed.
+fn tripled_end(bytes: &[u8], from: usize, quote: u8) -> usize {
+    bytes[from..]
+        .windows(3)
+        .position(|three| *three == [quote; 3])
+        .map_or(bytes.len(), |len| from + len)
+}
+
+/// The end of a block of YAML (`key: |`): the lines that are blank or begin with a blank.
+fn block_end(bytes: &[u8], start: usize) -> Option<usize> {
+    if !matches!(bytes.get(start), Some(b'|' | b'>')) {
+        return None;
+    }
+    let mut end = run_end(bytes, start + 1, |b| b"+-0123456789 \r".contains(&b));
+    if bytes.get(end) != Some(&b'\n') {
+        return None;
+    }
+    while matches!(bytes.get(end..), Some([b'\n', b' ' | b'\t' | b'\r' | b'\n', ..])) {
+        end = run_end(bytes, end + 1, |b| b != b'\n');
+    }
+    Some(end)
 }
 
 /// The end of quoted text and where the scan may go on; a quote that is never closed reaches to the end.
 ///
 /// A quote that was escaped by `n` backslashes is closed by one with `n`, or with `n` more than a multiple of
 /// `2 (n + 1)`: those before are escaped backslashes of the text.
-fn quoted_end(bytes: &[u8], from: usize, quote: u8, escapes: usize) -> (usize, usize) {
+pub(super) fn quoted_end(bytes: &[u8], from: usize, quote: u8, escapes: usize) -> (usize, usize) {
     let mut backslashes = 0;
     for (at, byte) in bytes.iter().enumerate().skip(from) {
         if *byte == quote && backslashes % (2 * (escapes + 1)) == escapes {
@@ -254,7 +322,7 @@ fn ends_word(bytes: &[u8], at: usize) -> bool {
     }
 }
 
-fn is_quote(byte: u8) -> bool {
+pub(super) fn is_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'' | b'`')
 }
 

@@ -4,120 +4,11 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// How a rule may begin within a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Head {
-    /// At the start of a word.
-    Word,
-    /// Also inside a word, so that `accesstoken` and `userpassword` match.
-    Inside,
-}
-
-/// How a rule may end within a key. A plural `s` is allowed everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tail {
-    /// At the end of a word.
-    Word,
-    /// At the end of the key: `card_pin`, but not `pin_count`.
-    Key,
-}
-
-/// How much of a text belongs to the value of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// One value.
-    Value,
-    /// The rest of the line, as for HTTP headers with a grammar of their own.
-    Line,
-}
-
-/// Where in a key a rule must match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Within {
-    /// Anywhere, as far as the rule itself allows it.
-    Key,
-    /// At the end of the key only: words of prose before a colon are hardly a key.
-    KeyEnd,
-}
-
-/// Words without boundaries (`apikey`), since `api key`, `apiKey` and `apikey` are one rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Rule {
-    flat: Box<str>,
-    head: Head,
-    tail: Tail,
-    reach: Reach,
-}
-
-/// The words that make a key secret, wherever they stand in it as whole words.
-const WORD_KEYS: [&str; 35] = [
-    "auth",
-    "bearer",
-    "card no",
-    "card num",
-    "cc number",
-    "connect sid",
-    "credit card",
-    "csrf",
-    "cvc",
-    "cvv",
-    "debit card",
-    "driver license",
-    "driver licence",
-    "drivers license",
-    "drivers licence",
-    "driving licence",
-    "driving license",
-    "iban",
-    "jwt",
-    "national id",
-    "passport",
-    "routing number",
-    "security code",
-    "shared access signature",
-    "social security",
-    "social security number",
-    "passport number",
-    "tax id number",
-    "ssn",
-    "tax id",
-    "tax number",
-    "verification code",
-    "amz signature",
-    "xsrf",
-    "sort code",
-];
-
-/// Words that no harmless word ends with, so that they count inside a word too.
-const INSIDE_KEYS: [&str; 21] = [
-    "access key",
-    "account key",
-    "account number",
-    "api key",
-    "auth key",
-    "card number",
-    "credential",
-    "encryption key",
-    "master key",
-    "passphrase",
-    "passwd",
-    "password",
-    "password hash",
-    "private key",
-    "pwd",
-    "secret",
-    "secret key",
-    "sess id",
-    "session id",
-    "signing key",
-    "token",
-];
-
-/// Words that are secret as the last word of a key and harmless elsewhere (`boarding_pass_count`).
-const LAST_KEYS: [&str; 5] = ["otp", "pass", "pin", "pin code", "totp"];
-
-/// Headers whose value is the whole rest of the line.
-const LINE_KEYS: [&str; 2] = ["authorization", "cookie"];
+use super::detector::{Detector, Detectors};
+use super::keys::{
+    HARMLESS_PHRASES, Head, INSIDE_KEYS, LAST_KEYS, LINE_KEYS, Reach, Rule, Tail, WORD_KEYS, Within,
+};
+use super::words::{Words, joined, with_words};
 
 /// Which runs of digits are taken for payment-card numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +25,15 @@ pub enum CardDetection {
     AnyLuhn,
 }
 
+/// Rules with the same first byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct ByHead {
+    /// Those that match at the start of a word.
+    at_word: Vec<Rule>,
+    /// Those that match anywhere.
+    inside: Vec<Rule>,
+}
+
 /// An extra key that has no letter or digit, so that it could match nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a redaction key needs at least one letter or digit")]
@@ -146,11 +46,15 @@ pub struct EmptyKeyError;
 /// that matches consecutive whole words of a key, joined or not and with a plural `s` or without: `api key`
 /// matches `apiKey`, `API_KEY`, `x-api-key` and `apikeys`; `auth` matches `authMethod`, not `author`. Unmistakable
 /// words (`password`, `token`, `secret`, …) also match at the end of a longer word (`accesstoken`), and
-/// `pass`, `pin` and `otp` match as the last word only.
+/// `pass`, `pin` and `otp` match as the last word only. Phrases such as `max tokens` or `token count` are exempt: what is
+/// counted is no secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedactionRules {
     /// By first byte.
-    rules: Box<[Vec<Rule>]>,
+    rules: Box<[ByHead]>,
+    /// Joined, as keys are.
+    harmless: Box<[Box<str>]>,
+    detectors: Detectors,
     pub(super) text_cards: CardDetection,
     pub(super) number_cards: CardDetection,
     pub(super) max_depth: usize,
@@ -170,7 +74,7 @@ impl RedactionRules {
         keys: impl IntoIterator<Item = &'k str>,
     ) -> Result<Self, EmptyKeyError> {
         for key in keys {
-            if Words::of(key).flat.is_empty() {
+            if joined(key).is_empty() {
                 return Err(EmptyKeyError);
             }
             self.add(key, Head::Word, Tail::Word, Reach::Value);
@@ -197,24 +101,41 @@ impl RedactionRules {
         self
     }
 
+    /// The same rules without one detector, for hosts whose data it gets wrong. Whatever only that detector
+    /// finds is stored from then on.
+    #[must_use]
+    pub fn without(mut self, detector: Detector) -> Self {
+        self.detectors = self.detectors.without(detector);
+        self
+    }
+
+    pub(super) fn has(&self, detector: Detector) -> bool {
+        self.detectors.has(detector)
+    }
+
     /// Whether the whole value of this key is secret.
     pub fn is_secret_key(&self, key: &str) -> bool {
         self.match_key(key, Within::Key).is_some()
     }
 
     pub(super) fn match_key(&self, key: &str, within: Within) -> Option<Reach> {
-        let words = Words::of(key);
-        let flat = words.flat.as_bytes();
+        with_words(key, |words| self.match_words(words, within))
+    }
+
+    fn match_words(&self, words: &Words<'_>, within: Within) -> Option<Reach> {
         let mut found = None;
-        for (start, byte) in flat.iter().enumerate() {
-            for rule in &self.rules[usize::from(*byte)] {
-                let fits_head = words.starts[start] || rule.head == Head::Inside;
-                if fits_head && words.has(start, rule, within) {
-                    // The longer reach wins, whichever rule is found first.
-                    match rule.reach {
-                        Reach::Line => return Some(Reach::Line),
-                        Reach::Value => found = Some(Reach::Value),
-                    }
+        for (start, byte) in words.flat.iter().enumerate() {
+            let by_head = &self.rules[usize::from(*byte)];
+            let at_word = if words.starts[start] { &by_head.at_word[..] } else { &[] };
+            for rule in by_head.inside.iter().chain(at_word) {
+                let Some(end) = words.end_of(start, rule, within) else { continue };
+                if self.harmless.iter().any(|phrase| words.are_covered(start, end, phrase)) {
+                    continue;
+                }
+                // The longer reach wins, whichever rule is found first.
+                match rule.reach {
+                    Reach::Line => return Some(Reach::Line),
+                    Reach::Value => found = Some(Reach::Value),
                 }
             }
         }
@@ -222,10 +143,14 @@ impl RedactionRules {
     }
 
     fn add(&mut self, key: &str, head: Head, tail: Tail, reach: Reach) {
-        let flat = Words::of(key).flat;
+        let flat = joined(key);
         if let Some(first) = flat.bytes().next() {
-            let rule = Rule { flat: flat.into(), head, tail, reach };
-            self.rules[usize::from(first)].push(rule);
+            let rule = Rule { flat: flat.into(), tail, reach };
+            let by_head = &mut self.rules[usize::from(first)];
+            match head {
+                Head::Word => by_head.at_word.push(rule),
+                Head::Inside => by_head.inside.push(rule),
+            }
         }
     }
 }
@@ -233,7 +158,9 @@ impl RedactionRules {
 impl Default for RedactionRules {
     fn default() -> Self {
         let mut rules = Self {
-            rules: vec![Vec::new(); 256].into(),
+            rules: vec![ByHead::default(); 256].into(),
+            harmless: HARMLESS_PHRASES.iter().map(|phrase| joined(phrase).into()).collect(),
+            detectors: Detectors::ALL,
             text_cards: CardDetection::KnownIssuers,
             number_cards: CardDetection::KnownIssuers,
             max_depth: Self::DEFAULT_MAX_DEPTH,
@@ -257,90 +184,16 @@ impl Default for RedactionRules {
 
 impl fmt::Debug for RedactionRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rules, text_cards, number_cards, max_depth, max_bytes } = self;
+        let Self { rules, harmless: _, detectors, text_cards, number_cards, max_depth, max_bytes } =
+            self;
         f.debug_struct("RedactionRules")
-            .field("keys", &rules.iter().map(Vec::len).sum::<usize>())
+            .field("keys", &rules.iter().map(|r| r.at_word.len() + r.inside.len()).sum::<usize>())
+            .field("detectors", detectors)
             .field("text_cards", text_cards)
             .field("number_cards", number_cards)
             .field("max_depth", max_depth)
             .field("max_bytes", max_bytes)
             .finish()
-    }
-}
-
-/// A key as lower-case words without anything between them, and where each word starts.
-struct Words {
-    flat: String,
-    /// One entry per byte of `flat` and one for its end, which counts as a start.
-    starts: Vec<bool>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Separator,
-    Digit,
-    Lower,
-    Upper,
-}
-
-impl Class {
-    fn of(c: char) -> Self {
-        match c {
-            '0'..='9' => Self::Digit,
-            'A'..='Z' => Self::Upper,
-            'a'..='z' => Self::Lower,
-            c if c.is_ascii() => Self::Separator,
-            c if c.is_uppercase() => Self::Upper,
-            c if c.is_numeric() => Self::Digit,
-            c if c.is_alphabetic() => Self::Lower,
-            _ => Self::Separator,
-        }
-    }
-}
-
-impl Words {
-    fn of(key: &str) -> Self {
-        let mut flat = String::with_capacity(key.len());
-        let mut starts = Vec::with_capacity(key.len() + 1);
-        let mut previous = Class::Separator;
-        let mut chars = key.chars().peekable();
-        while let Some(c) = chars.next() {
-            let class = Class::of(c);
-            if class != Class::Separator {
-                let is_start = match (previous, class) {
-                    // `APIKey` is `API` and `Key`.
-                    (Class::Upper, Class::Upper) => {
-                        chars.peek().is_some_and(|next| Class::of(*next) == Class::Lower)
-                    }
-                    (Class::Upper, Class::Lower) => false,
-                    (before, now) => before != now,
-                };
-                starts.push(is_start);
-                flat.extend(c.to_lowercase());
-                starts.resize(flat.len(), false);
-            }
-            previous = class;
-        }
-        starts.push(true);
-        Self { flat, starts }
-    }
-
-    fn has(&self, start: usize, rule: &Rule, within: Within) -> bool {
-        if !self.flat.as_bytes()[start..].starts_with(rule.flat.as_bytes()) {
-            return false;
-        }
-        let end = start + rule.flat.len();
-        let plural = self.flat.as_bytes().get(end) == Some(&b's');
-        self.is_end(end, rule, within) || (plural && self.is_end(end + 1, rule, within))
-    }
-
-    fn is_end(&self, end: usize, rule: &Rule, within: Within) -> bool {
-        match (rule.tail, within) {
-            (Tail::Word, Within::Key) => self.starts[end],
-            (Tail::Key, Within::Key | Within::KeyEnd) | (Tail::Word, Within::KeyEnd) => {
-                end == self.flat.len()
-            }
-        }
     }
 }
 

@@ -1,26 +1,41 @@
-//! One line of NDJSON that describes a failed operation.
+//! A failed operation as JSON describes it: a line of NDJSON, or a whole request.
 
 use std::{fmt, time::Duration};
 
-use baldur::{EntryId, NewFailedOp};
+use baldur_core::{
+    EntryId, NewFailedOp,
+    policy::{RedactionRules, redact_text},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
 use serde_json::{error::Category, value::RawValue};
 
-/// Why a line describes no operation. Names fields, never repeats values: they may be secret.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct LineError {
-    /// The stable name for programs.
-    pub(super) code: &'static str,
+/// Why a text describes no operation. Names fields, never repeats values: they may be secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpError {
+    /// The stable name for programs: one of [`OP_CODES`].
+    pub code: &'static str,
     /// The words for people.
-    pub(super) message: String,
+    pub message: String,
 }
+
+/// Every code of [`OpError`].
+pub const OP_CODES: [&str; 8] = [
+    "not_an_object",
+    "not_json",
+    "missing_field",
+    "unknown_field",
+    "repeated_field",
+    "wrong_type",
+    "bad_id",
+    "bad_expires_in",
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct InputLine<'a> {
+struct OpForm<'a> {
     domain: String,
     failure_type: String,
     id: Option<String>,
@@ -84,16 +99,20 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
-/// Reads a line.
-pub(super) fn parse(text: &str) -> Result<NewFailedOp, LineError> {
+/// Reads an operation from a JSON object. Unknown and repeated fields are refused; payloads are taken byte for byte.
+///
+/// # Errors
+///
+/// Says which field is wrong.
+pub fn parse_op(text: &str) -> Result<NewFailedOp, OpError> {
     // Derived readers would also take an array of values in the order of the fields.
     if !text.trim_ascii_start().starts_with('{') {
-        let message = "the line is no JSON object".to_owned();
-        return Err(LineError { code: "not_an_object", message });
+        let message = "this is no JSON object".to_owned();
+        return Err(OpError { code: "not_an_object", message });
     }
-    let line: InputLine<'_> = serde_json::from_str(text).map_err(|error| explain(&error))?;
+    let form: OpForm<'_> = serde_json::from_str(text).map_err(|error| explain(&error))?;
     let raw = |value: Option<&RawValue>| value.map(|value| value.get().to_owned());
-    let InputLine {
+    let OpForm {
         domain,
         failure_type,
         id,
@@ -119,7 +138,7 @@ pub(super) fn parse(text: &str) -> Result<NewFailedOp, LineError> {
         tracestate,
         max_retries,
         expires_in,
-    } = line;
+    } = form;
     Ok(NewFailedOp {
         id: id.map(|id| parse_id(&id)).transpose()?,
         domain,
@@ -149,15 +168,15 @@ pub(super) fn parse(text: &str) -> Result<NewFailedOp, LineError> {
     })
 }
 
-fn parse_id(text: &str) -> Result<EntryId, LineError> {
-    text.parse().map_err(|_| LineError {
+fn parse_id(text: &str) -> Result<EntryId, OpError> {
+    text.parse().map_err(|_| OpError {
         code: "bad_id",
         message: "`id` is not an entry id; ids are UUIDs".to_owned(),
     })
 }
 
-fn parse_duration(text: &str) -> Result<Duration, LineError> {
-    humantime::parse_duration(text).map_err(|_| LineError {
+fn parse_duration(text: &str) -> Result<Duration, OpError> {
+    humantime::parse_duration(text).map_err(|_| OpError {
         code: "bad_expires_in",
         message: "`expires_in` must be a duration with its unit, such as 30s, 5m or 7days"
             .to_owned(),
@@ -165,11 +184,14 @@ fn parse_duration(text: &str) -> Result<Duration, LineError> {
 }
 
 /// Keeps the words of serde that name fields, and none that repeat values.
-fn explain(error: &serde_json::Error) -> LineError {
+fn explain(error: &serde_json::Error) -> OpError {
     let at = error.column();
     let text = error.to_string();
+    let rules = RedactionRules::default();
     let named = |start: &str| {
         let name = text.strip_prefix(start)?.split('`').next()?;
+        // A line that went wrong may have a secret where a name should be; half of one would not be recognised.
+        let name = redact_text(name, &rules);
         Some(name.chars().take(64).filter(|c| !c.is_control()).collect::<String>())
     };
     let (code, message) = match error.classify() {
@@ -194,7 +216,7 @@ fn explain(error: &serde_json::Error) -> LineError {
             }
         }
     };
-    LineError { code, message }
+    OpError { code, message }
 }
 
 #[cfg(test)]
@@ -209,7 +231,7 @@ mod tests {
             "metadata":null,"error_code":"504","error_message":"late","next_action_hint":"wait","idempotency_key":"k",
             "dedup_key":"d","order_key":"o","labels":{"tenant":"a"},"fingerprint_key":"f","traceparent":"t",
             "tracestate":"s","max_retries":3,"expires_in":"1h"}"#;
-        let op = parse(text).expect("valid");
+        let op = parse_op(text).expect("valid");
         assert_eq!(
             op.request_data.as_deref(),
             Some(r#"{"big":12345678901234567890.10,"a":1,"a":2}"#)
@@ -219,6 +241,15 @@ mod tests {
         assert_eq!(op.expires_in, Some(Duration::from_hours(1)));
         assert_eq!(op.max_retries, Some(3));
         assert!(op.id.is_some() && op.traceparent.is_some() && op.fingerprint_key.is_some());
+    }
+
+    #[test]
+    fn a_secret_in_place_of_a_field_is_not_repeated() {
+        for text in [r#"{"password=hunter2-x":1}"#, r#"{"Bearer hunter2-x":1}"#] {
+            let error = parse_op(text).expect_err("no such field");
+            assert_eq!(error.code, "unknown_field");
+            assert!(!error.message.contains("hunter2"), "{}", error.message);
+        }
     }
 
     #[test]
@@ -245,8 +276,9 @@ mod tests {
             ),
             (r#"{"domain":"a","failure_type":"b","labels":{"a":7}}"#, "wrong_type", "column"),
         ] {
-            let error = parse(text).expect_err(text);
+            let error = parse_op(text).expect_err(text);
             assert_eq!(error.code, code, "{text}: {error:?}");
+            assert!(OP_CODES.contains(&error.code), "{text}");
             assert!(error.message.contains(words), "{text}: {error:?}");
             assert!(
                 !error.message.contains("secret") && !error.message.contains("4711"),

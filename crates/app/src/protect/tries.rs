@@ -1,0 +1,234 @@
+//! The parts of a guard, in their order: breaker, concurrency limit, retry with its budget, time of one try.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use baldur_core::policy::{BreakerState, CallOutcome};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{
+    BULKHEAD_FULL, CALL_TIMEOUT, CIRCUIT_OPEN, CallFailure, DEADLINE_PASSED, FailedCall,
+    FailureKind, Try, UNCLASSIFIED,
+    budget::RetryToken,
+    guard::Inner,
+    meter::{Ended, NoRetry},
+    operation::Classify,
+};
+
+/// The limits of one logical call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) begun: Instant,
+    /// When the tries and their waits must be over.
+    pub(super) until: Instant,
+    pub(super) tries: u32,
+    /// The time of the whole call, for its error.
+    pub(super) deadline: Duration,
+    /// Whether the call waited for its turn.
+    pub(super) waited: bool,
+}
+
+/// How a call, or one try of it, ended badly.
+pub(super) struct Failed<E> {
+    pub(super) cause: FailedCall<E>,
+    pub(super) failure: CallFailure,
+    pub(super) ended: Ended,
+    /// What the breaker is told, if this is the end of the call.
+    counts: CallOutcome,
+    /// Whether trying again can help.
+    again: bool,
+}
+
+impl Inner {
+    /// Makes the tries of one logical call.
+    pub(super) async fn tried<T, E, C, F, Fut>(
+        &self,
+        mut limits: Limits,
+        mut attempt: Try,
+        classify: &C,
+        mut call: F,
+    ) -> Result<T, Failed<E>>
+    where
+        T: Send,
+        E: Send,
+        C: Classify<E>,
+        F: FnMut(Try) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        // Dropped without an end, the permit counts for nothing.
+        let mut permit = self.breaker.admit().map_err(|no| self.rejected(no.retry_in))?;
+        let slot = match &self.bulkhead {
+            None => None,
+            Some(bulkhead) => match bulkhead.enter(limits.begun, limits.until).await {
+                Ok(slot) => Some(slot),
+                Err(waited) => return Err(self.full(waited)),
+            },
+        };
+        self.budget.pay();
+        limits.waited = slot.as_ref().is_some_and(|slot| slot.waited);
+        let mut now = limits.begun;
+        if limits.waited {
+            now = Instant::now();
+            permit.restart();
+        }
+        loop {
+            let made = self.made(now, limits, &attempt, classify, call(attempt.clone())).await;
+            let failed = match made {
+                Ok(value) => {
+                    permit.end(CallOutcome::Success);
+                    return Ok(value);
+                }
+                Err(failed) => failed,
+            };
+            now = Instant::now();
+            let retry = self.retry(&failed, attempt.number(), limits, now);
+            let Some((at, token)) = retry else {
+                permit.end(failed.counts);
+                return Err(failed);
+            };
+            sleep_until(at).await;
+            if self.breaker.state() != BreakerState::Closed {
+                // Others found out meanwhile. The token goes back.
+                self.meter.no_retry(NoRetry::Breaker);
+                permit.end(failed.counts);
+                return Err(failed);
+            }
+            token.spend();
+            self.meter.retry();
+            now = Instant::now();
+            permit.restart();
+            attempt = attempt.next();
+        }
+    }
+
+    /// One try, within its time.
+    async fn made<T, E, C: Classify<E>>(
+        &self,
+        now: Instant,
+        limits: Limits,
+        attempt: &Try,
+        classify: &C,
+        call: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, Failed<E>> {
+        let limit = self.policy.timeout;
+        let own = now + limit;
+        match timeout_at(own.min(limits.until), call).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(classified(error, classify)),
+            Err(_elapsed) if own <= limits.until => Err(self.timed_out(limit)),
+            Err(_elapsed) => Err(self.cut(limits, attempt)),
+        }
+    }
+
+    /// When to try again, with the right to it.
+    fn retry<E>(
+        &self,
+        failed: &Failed<E>,
+        number: u32,
+        limits: Limits,
+        now: Instant,
+    ) -> Option<(Instant, RetryToken<'_>)> {
+        if !failed.again || number >= limits.tries {
+            return None;
+        }
+        let answer = self.due(failed, number, limits, now).and_then(|at| {
+            let token = self.budget.take(self.env.clock.mono());
+            token.map(|token| (at, token)).ok_or(NoRetry::Budget)
+        });
+        answer.map_err(|by| self.meter.no_retry(by)).ok()
+    }
+
+    fn due<E>(
+        &self,
+        failed: &Failed<E>,
+        number: u32,
+        limits: Limits,
+        now: Instant,
+    ) -> Result<Instant, NoRetry> {
+        // Half-open, each probe is a single try: that is how many requests the breaker has let pass.
+        if self.breaker.state() != BreakerState::Closed {
+            return Err(NoRetry::Breaker);
+        }
+        let backoff = &self.policy.backoff;
+        let asked = failed.failure.retry_after.unwrap_or_default();
+        if asked > backoff.cap() {
+            return Err(NoRetry::RetryAfter);
+        }
+        let unit = crate::env::unit(self.env.ids.entropy());
+        let at = now + backoff.delay(number - 1, unit).max(asked);
+        if at < limits.until { Ok(at) } else { Err(NoRetry::Deadline) }
+    }
+
+    fn timed_out<E>(&self, limit: Duration) -> Failed<E> {
+        let message = format!("no answer from {} within {limit:?}", self.name);
+        Failed {
+            cause: FailedCall::TimedOut { after: limit },
+            failure: CallFailure::transient(CALL_TIMEOUT, message),
+            ended: Ended::Timeout,
+            counts: CallOutcome::Failure,
+            again: true,
+        }
+    }
+
+    fn cut<E>(&self, limits: Limits, attempt: &Try) -> Failed<E> {
+        let Limits { deadline, waited, .. } = limits;
+        // A first try that had less than its time, because its call had to wait, says nothing about the dependency.
+        let says_nothing = waited && attempt.number() == 1;
+        let message = format!("the call to {} was not done within {deadline:?}", self.name);
+        Failed {
+            cause: FailedCall::DeadlinePassed { after: deadline },
+            failure: CallFailure::transient(DEADLINE_PASSED, message),
+            ended: Ended::Deadline,
+            counts: if says_nothing { CallOutcome::Dropped } else { CallOutcome::Failure },
+            again: false,
+        }
+    }
+
+    fn rejected<E>(&self, retry_in: Duration) -> Failed<E> {
+        let message = format!("the circuit to {} is open", self.name);
+        Failed {
+            cause: FailedCall::BreakerOpen { retry_in },
+            failure: CallFailure::transient(CIRCUIT_OPEN, message).retry_after(retry_in),
+            ended: Ended::CircuitOpen,
+            counts: CallOutcome::Dropped,
+            again: false,
+        }
+    }
+
+    fn full<E>(&self, waited: Duration) -> Failed<E> {
+        let message = format!("too many calls to {} are under way", self.name);
+        Failed {
+            cause: FailedCall::BulkheadFull { waited },
+            failure: CallFailure::transient(BULKHEAD_FULL, message),
+            ended: Ended::BulkheadFull,
+            counts: CallOutcome::Dropped,
+            again: false,
+        }
+    }
+}
+
+/// What the error of a try means. A panic of the host's function must not take the error along.
+fn classified<E, C: Classify<E>>(error: E, classify: &C) -> Failed<E> {
+    let failure = catch_unwind(AssertUnwindSafe(|| classify.classify(&error)));
+    let Ok(failure) = failure else {
+        tracing::error!("protect.classify_panicked");
+        let message = "what the error of the call means could not be found out";
+        return Failed {
+            cause: FailedCall::Error(error),
+            failure: CallFailure::transient(UNCLASSIFIED, message),
+            ended: Ended::Failed,
+            counts: CallOutcome::Ignored,
+            again: false,
+        };
+    };
+    let (ended, counts) = match failure.kind {
+        FailureKind::Transient => (Ended::Failed, CallOutcome::Failure),
+        FailureKind::Permanent => (Ended::Permanent, CallOutcome::Ignored),
+        FailureKind::Rejected => (Ended::Rejected, CallOutcome::Success),
+    };
+    let again = failure.kind == FailureKind::Transient;
+    Failed { cause: FailedCall::Error(error), failure, ended, counts, again }
+}

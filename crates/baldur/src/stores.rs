@@ -1,0 +1,165 @@
+//! The kinds of stores, and opening one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+#[cfg(any(feature = "memory", feature = "sqlite"))]
+use baldur_app::capture::OverflowWatch;
+use baldur_core::{
+    Clock,
+    name::Namespace,
+    port::{
+        CaptureStore, CircuitBreakerStore, ClaimStore, EntryReader, EvidenceLog, PaceStore,
+        StoreAdmin,
+    },
+};
+use secrecy::ExposeSecret as _;
+
+use crate::{open::OpenError, settings::StoreSettings};
+
+/// A kind of store, as the first part of its URL names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheme {
+    /// The name before the colon.
+    pub name: &'static str,
+    /// The feature that brings it.
+    pub feature: &'static str,
+    /// Whether this build has it.
+    pub built: bool,
+    /// What URLs look like.
+    pub example: &'static str,
+}
+
+/// Every kind of store.
+pub const SCHEMES: &[Scheme] = &[
+    Scheme {
+        name: "memory",
+        feature: "memory",
+        built: cfg!(feature = "memory"),
+        example: "memory:",
+    },
+    Scheme {
+        name: "sqlite",
+        feature: "sqlite",
+        built: cfg!(feature = "sqlite"),
+        example: "sqlite:///absolute/path.db",
+    },
+];
+
+pub(crate) fn known_schemes() -> String {
+    let built: Vec<&str> = SCHEMES.iter().filter(|s| s.built).map(|s| s.example).collect();
+    built.join(" or ")
+}
+
+/// The ports of one store.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) capture: Arc<dyn CaptureStore>,
+    pub(crate) reader: Arc<dyn EntryReader>,
+    pub(crate) claims: Arc<dyn ClaimStore>,
+    pub(crate) evidence: Arc<dyn EvidenceLog>,
+    pub(crate) admin: Arc<dyn StoreAdmin>,
+    pub(crate) breakers: Arc<dyn CircuitBreakerStore>,
+    pub(crate) pace: Arc<dyn PaceStore>,
+    pub(crate) closer: Arc<dyn Close>,
+}
+
+/// What closes the store.
+#[async_trait]
+pub(crate) trait Close: Send + Sync {
+    /// Finishes accepted writes and refuses later ones. May be called again.
+    async fn close(&self);
+}
+
+#[cfg(feature = "memory")]
+#[async_trait]
+impl Close for baldur_memory::MemoryStore {
+    async fn close(&self) {
+        Self::close(self).await;
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[async_trait]
+impl Close for baldur_sqlite::SqliteStore {
+    async fn close(&self) {
+        Self::close(self).await;
+    }
+}
+
+#[cfg_attr(
+    not(any(feature = "memory", feature = "sqlite")),
+    expect(unused_variables, reason = "a build without stores opens none")
+)]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(clippy::unused_async, reason = "stores that open at once don't wait")
+)]
+pub(crate) async fn open(
+    settings: &StoreSettings,
+    namespace: &Namespace,
+    clock: Arc<dyn Clock>,
+) -> Result<Stores, OpenError> {
+    let url = settings.url.as_ref().ok_or(OpenError::NoStore)?.expose_secret();
+    let (name, rest) = url.split_once(':').unwrap_or((url, ""));
+    let scheme = SCHEMES.iter().find(|scheme| scheme.name == name);
+    // Only what can be the name of a scheme is repeated: the rest may be secret.
+    let scheme = scheme.ok_or_else(|| {
+        let plain = name.len() <= 16 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        OpenError::UnknownScheme(if plain { name } else { "that" }.to_owned())
+    })?;
+    match scheme.name {
+        #[cfg(feature = "memory")]
+        "memory" if rest.is_empty() && url.ends_with(':') => {
+            let store = baldur_memory::MemoryStore::new(namespace.clone(), clock);
+            Ok(Stores::of(store))
+        }
+        #[cfg(feature = "memory")]
+        "memory" => Err(OpenError::Url("the memory store is written `memory:`, and nothing else")),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let mut config = baldur_sqlite::SqliteConfig::new(path(rest)?, namespace.clone());
+            config.busy_timeout = settings.busy_timeout;
+            config.max_readers = settings.max_readers;
+            config.queue = settings.queue;
+            config.max_rows_per_commit = settings.max_rows_per_commit;
+            let store = baldur_sqlite::SqliteStore::open(config, clock).await?;
+            Ok(Stores::of(store))
+        }
+        _ => Err(OpenError::NotBuilt(scheme.name, scheme.feature)),
+    }
+}
+
+/// The path of an SQLite URL, taken as it stands: nothing is decoded.
+#[cfg(feature = "sqlite")]
+fn path(rest: &str) -> Result<std::path::PathBuf, OpenError> {
+    const FORM: &str = "write an SQLite store as sqlite:///absolute/path.db, with three slashes";
+    let path = rest.strip_prefix("//").filter(|path| path.starts_with('/'));
+    let path = path.filter(|path| !path.ends_with('/')).ok_or(OpenError::Url(FORM))?;
+    if path.contains('?') || path.contains('#') {
+        return Err(OpenError::Url("an SQLite url takes no options; use the `store` settings"));
+    }
+    // `sqlite:///C:/baldur.db`: the slash before a drive letter is the URL's.
+    let path = if cfg!(windows) { path.trim_start_matches('/') } else { path };
+    Ok(std::path::PathBuf::from(path))
+}
+
+#[cfg(any(feature = "memory", feature = "sqlite"))]
+impl Stores {
+    fn of<S>(store: S) -> Self
+    where
+        S: CaptureStore + EntryReader + ClaimStore + EvidenceLog + StoreAdmin,
+        S: CircuitBreakerStore + PaceStore + Close + Clone,
+    {
+        Self {
+            capture: Arc::new(OverflowWatch::new(Arc::new(store.clone()))),
+            reader: Arc::new(store.clone()),
+            claims: Arc::new(store.clone()),
+            evidence: Arc::new(store.clone()),
+            admin: Arc::new(store.clone()),
+            breakers: Arc::new(store.clone()),
+            pace: Arc::new(store.clone()),
+            closer: Arc::new(store),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! No secret gets past capture, replay and acts: a dictionary of planted secrets, looked for in every byte that is kept.
+
+#![cfg(all(feature = "memory", feature = "sqlite"))]
+
+mod dictionary;
+mod innocent;
+mod logs;
+mod places;
+mod properties;
+mod twins;
+mod world;

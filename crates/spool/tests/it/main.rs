@@ -1,0 +1,7 @@
+//! The spool on a real file system.
+
+#[cfg(unix)]
+mod directory;
+mod handles;
+mod processes;
+mod support;
