@@ -12,6 +12,9 @@ use crate::{
     victim::{Orders, Victim},
 };
 
+/// After how many kills everything is brought into the store.
+const SETTLE_EVERY: u32 = 6;
+
 /// What the harness is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -49,13 +52,15 @@ pub(crate) async fn run(dir: &Path, plan: Plan, progress: impl Fn(u32)) -> Resul
     let mut random = SplitMix::new(plan.seed);
     let mut promises = Promises::default();
     let (mut at_fail_points, mut in_pairs, mut kills) = (0, 0, 0);
+    let mut settle_at = SETTLE_EVERY;
     while kills < plan.kills {
         let round = Round::of(kills, plan.twin, &mut random);
         let (mode, fail_point) = (round.orders.mode, round.orders.fail_point);
         let bystander = Orders { seed: random.next(), fail_point: None, ..round.orders };
-        let bystander = match round.paired {
-            true => Some(Listened::to(Victim::start(dir, bystander).await?)),
-            false => None,
+        let bystander = if round.paired {
+            Some(Listened::to(Victim::start(dir, bystander).await?))
+        } else {
+            None
         };
         let mut victim = Victim::start(dir, round.orders).await?;
         let mut told = Told::default();
@@ -72,6 +77,11 @@ pub(crate) async fn run(dir: &Path, plan: Plan, progress: impl Fn(u32)) -> Resul
             in_pairs += 2;
         }
         progress(kills);
+        // Victims live too short to drain what the dead left; without this the backlog would only grow.
+        if kills >= settle_at {
+            settle(dir).await?;
+            settle_at = kills + SETTLE_EVERY;
+        }
     }
     settle(dir).await?;
     let seen = look::at(dir).await?;
@@ -103,10 +113,14 @@ impl Round {
         let mode = Mode::ALL[nth % Mode::ALL.len()];
         let points = FailPoint::ALL.len();
         let point = FailPoint::ALL[nth / Mode::ALL.len() % points];
-        let fail_point = (nth / (Mode::ALL.len() * points) % 2 == 0).then_some(point);
+        let fail_point = (nth / (Mode::ALL.len() * points)).is_multiple_of(2).then_some(point);
         Self {
             orders: Orders { mode, seed: random.next(), fail_point, twin },
-            acknowledgements: 20 + usize::try_from(random.next() % 1_500).unwrap_or_default(),
+            // Some points are only met in an outage of the store, so they are given more time.
+            acknowledgements: match fail_point {
+                Some(_) => 4_000,
+                None => 20 + usize::try_from(random.next() % 1_500).unwrap_or_default(),
+            },
             paired: fail_point.is_none() && nth % 4 == 1,
         }
     }

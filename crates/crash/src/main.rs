@@ -30,7 +30,7 @@ use crate::protocol::{FailPoint, Mode, Said, Twin};
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// How long a process may be silent, or take to end.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Breaks processes, stores and disks, and looks whether every promise was kept.
 #[derive(Debug, Parser)]
@@ -119,7 +119,7 @@ async fn run(command: Command) -> Result<bool, Failure> {
             let dir = tempfile::tempdir()?;
             let plan = kills::Plan { kills, seed, twin };
             let progress = |done: u32| {
-                if !json && done % 50 == 0 {
+                if !json && done.is_multiple_of(50) {
                     eprintln!("  {done} of {kills} kills");
                 }
             };

@@ -76,7 +76,7 @@ async fn capture_on(
         let mut op = NewFailedOp::new("payment", "TIMEOUT")
             .dependency("payment-gateway")
             .request_data(format!(r#"{{"number":{number}}}"#));
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             op.order_key = Some(format!("account-{}", number % KEYS));
         }
         match capture.capture(op, &who).await {
