@@ -118,8 +118,8 @@ impl Round {
             orders: Orders { mode, seed: random.next(), fail_point, twin },
             // Some points are only met in an outage of the store, so they are given more time.
             acknowledgements: match fail_point {
-                Some(_) => 4_000,
-                None => 20 + usize::try_from(random.next() % 1_500).unwrap_or_default(),
+                Some(_) => 2_000,
+                None => 20 + usize::try_from(random.next() % 500).unwrap_or_default(),
             },
             paired: fail_point.is_none() && nth % 4 == 1,
         }

@@ -39,6 +39,6 @@ fn a_store_that_acknowledges_before_it_commits_is_noticed() {
 
 #[test]
 fn a_spool_that_forgets_what_the_store_does_not_have_is_noticed() {
-    let (good, report) = kills(&["--kills", "30", "--twin", "remove-before-stored"]);
+    let (good, report) = kills(&["--kills", "18", "--twin", "remove-before-stored"]);
     assert!(!good && !report.contains("\"lost\":[]"), "{report}");
 }
