@@ -1,9 +1,15 @@
 //! The disk of store and spool fills up, and later has room again.
 
-use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use baldur_app::{CaptureMode, Who};
 use baldur_core::{EntryId, NewFailedOp};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -16,6 +22,8 @@ use crate::{
 /// The size of the small file system, and of the same one when it has room again.
 const SMALL: &str = "size=6m";
 const LARGE: &str = "size=256m";
+/// How long a file may get where no file system can be mounted, and how many bytes the spool may have.
+const SMALL_FILE: u64 = 2 << 20;
 /// Room for what one record of a small load needs, many times over.
 const PAYLOAD: usize = 8 * 1024;
 /// How many refusals in a row show that the disk is full.
@@ -24,6 +32,8 @@ const ENOUGH: usize = 20;
 /// How it went.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Report {
+    /// What filled up.
+    pub(crate) disk: &'static str,
     /// Acknowledged before the disk was full, and after it had room again.
     pub(crate) acknowledged: usize,
     pub(crate) acknowledged_after: usize,
@@ -40,9 +50,10 @@ impl Report {
 
     /// The report for people.
     pub(crate) fn table(&self) -> String {
-        let Self { acknowledged, acknowledged_after, refusals, lost } = self;
+        let Self { disk, acknowledged, acknowledged_after, refusals, lost } = self;
         let refusals: Vec<&str> = refusals.iter().map(String::as_str).collect();
         [
+            format!("  {:<22}{disk}", "full was"),
             format!(
                 "  {:<22}{acknowledged}, and {acknowledged_after} when there was room again",
                 "acknowledged"
@@ -54,41 +65,69 @@ impl Report {
     }
 }
 
-/// A file system in memory, mounted for as long as this lives.
-struct Mounted<'p>(&'p Path);
+/// What fills up: a small file system where one can be mounted, else files that may not grow.
+enum Disk<'p> {
+    Mounted(&'p Path),
+    Limited(Rlimit),
+}
 
-impl<'p> Mounted<'p> {
-    fn on(dir: &'p Path) -> Result<Self, Failure> {
-        mount(&["-t", "tmpfs", "-o", SMALL, "tmpfs"], dir)?;
-        Ok(Self(dir))
+impl<'p> Disk<'p> {
+    fn on(dir: &'p Path) -> Self {
+        if mount(&["-t", "tmpfs", "-o", SMALL, "tmpfs"], dir) {
+            Self::Mounted(dir)
+        } else {
+            Self::Limited(getrlimit(Resource::Fsize))
+        }
+    }
+
+    /// Lets it be full soon. The program is started so that it ignores SIGXFSZ, and writes fail instead.
+    fn shrink(&self) -> Result<(), Failure> {
+        match self {
+            Self::Mounted(_) => Ok(()),
+            Self::Limited(before) => {
+                let limit = Rlimit { current: Some(SMALL_FILE), maximum: before.maximum };
+                Ok(setrlimit(Resource::Fsize, limit)?)
+            }
+        }
     }
 
     fn grow(&self) -> Result<(), Failure> {
-        mount(&["-o", &format!("remount,{LARGE}")], self.0)
+        match self {
+            Self::Mounted(dir) if mount(&["-o", &format!("remount,{LARGE}")], dir) => Ok(()),
+            Self::Mounted(_) => Err("the small file system can't be made larger".into()),
+            Self::Limited(before) => Ok(setrlimit(Resource::Fsize, *before)?),
+        }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Mounted(_) => "a small file system",
+            Self::Limited(_) => "a limit on the size of files",
+        }
     }
 }
 
-impl Drop for Mounted<'_> {
+impl Drop for Disk<'_> {
     fn drop(&mut self) {
-        // Lazily: a file that is still open doesn't keep the directory from being removed.
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+        if let Self::Mounted(dir) = self {
+            // Lazily: a file that is still open doesn't keep the directory from being removed.
+            let _ = Command::new("umount").arg("-l").arg(dir).status();
+        }
     }
 }
 
-fn mount(arguments: &[&str], dir: &Path) -> Result<(), Failure> {
-    let status = Command::new("mount").args(arguments).arg(dir).status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err("a file system can't be mounted; this needs root, or `unshare --user --map-root-user --mount`".into())
-    }
+fn mount(arguments: &[&str], dir: &Path) -> bool {
+    let mut command = Command::new("mount");
+    command.args(arguments).arg(dir).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Fills the disk under `dir`, makes room, and looks for everything that was acknowledged.
 pub(crate) async fn run(dir: &Path) -> Result<Report, Failure> {
-    let disk = Mounted::on(dir)?;
-    let faults = Faults { hold: Hold::new(None, 0), twin: None };
+    let disk = Disk::on(dir);
+    let faults = Faults { spool_bytes: Some(SMALL_FILE), hold: Hold::new(None, 0), twin: None };
     let stack = Stack::open(dir, CaptureMode::Sync, faults).await?;
+    disk.shrink()?;
     let mut there = BTreeSet::new();
     let mut refusals = BTreeSet::new();
     let mut in_a_row = 0;
@@ -123,7 +162,18 @@ pub(crate) async fn run(dir: &Path) -> Result<Report, Failure> {
     stack.settle().await?;
     let seen = look::at(dir).await?;
     let lost = there.iter().filter(|id| !seen.entries.contains_key(*id)).count();
-    Ok(Report { acknowledged, acknowledged_after, refusals, lost })
+    Ok(Report { disk: disk.kind(), acknowledged, acknowledged_after, refusals, lost })
+}
+
+/// Starts this program again, by a shell that has it ignore the signal for files that are too long.
+pub(crate) fn run_prepared(json: bool) -> Result<bool, Failure> {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]);
+    command.arg(std::env::current_exe()?).args(["full-disk", "--prepared"]);
+    if json {
+        command.arg("--json");
+    }
+    Ok(command.status()?.success())
 }
 
 async fn capture(stack: &Stack) -> Result<EntryId, String> {

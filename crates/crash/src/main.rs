@@ -69,8 +69,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Lets the disk of store and spool fill up, on a file system of its own.
+    /// Lets the disk of store and spool fill up: on a file system of its own where one can be mounted, else by a limit on the
+    /// size of files.
     FullDisk {
+        /// The program was started so that it ignores SIGXFSZ.
+        #[arg(long, hide = true)]
+        prepared: bool,
         /// One JSON object instead of a table.
         #[arg(long)]
         json: bool,
@@ -134,7 +138,8 @@ async fn run(command: Command) -> Result<bool, Failure> {
             println!("{}", if json { serde_json::to_string(&report)? } else { report.table() });
             Ok(report.is_good())
         }
-        Command::FullDisk { json } => {
+        Command::FullDisk { prepared: false, json } => full_disk::run_prepared(json),
+        Command::FullDisk { prepared: true, json } => {
             let dir = tempfile::tempdir()?;
             let report = full_disk::run(dir.path()).await?;
             println!("{}", if json { serde_json::to_string(&report)? } else { report.table() });

@@ -106,7 +106,7 @@ impl Report {
 
 /// Runs the load, with the outage in its middle.
 pub(crate) async fn run(dir: &Path, plan: Plan) -> Result<Report, Failure> {
-    let faults = Faults { hold: Hold::new(None, 0), twin: None };
+    let faults = Faults { spool_bytes: None, hold: Hold::new(None, 0), twin: None };
     let stack = Stack::open(dir, CaptureMode::Sync, faults).await?;
     let started = Instant::now();
     let (from, to) = (MARGIN, MARGIN + plan.outage);

@@ -45,6 +45,8 @@ pub(crate) fn spool_config(dir: &Path) -> SpoolConfig {
 /// What is broken on purpose.
 #[derive(Debug)]
 pub(crate) struct Faults {
+    /// How many bytes the spool may have.
+    pub(crate) spool_bytes: Option<u64>,
     pub(crate) hold: Hold,
     pub(crate) twin: Option<Twin>,
 }
@@ -68,7 +70,7 @@ impl Stack {
         mode: CaptureMode,
         faults: Faults,
     ) -> Result<Self, Failure> {
-        let Faults { hold, twin } = faults;
+        let Faults { spool_bytes, hold, twin } = faults;
         let (hold, outage) = (Arc::new(hold), Arc::new(Outage::default()));
         let namespace = Namespace::default_namespace();
         let path = store_path(dir);
@@ -78,7 +80,10 @@ impl Stack {
         let clock = Arc::new(SystemClock);
         let config = SqliteConfig::new(path, namespace.clone());
         let store = SqliteStore::open(config, Arc::<SystemClock>::clone(&clock)).await?;
-        let spool = Arc::new(DiskSpool::open(spool_config(dir), clock).await?);
+        let mut config = spool_config(dir);
+        config.max_bytes = spool_bytes.unwrap_or(config.max_bytes);
+        config.max_record_bytes = config.max_record_bytes.min(config.max_bytes);
+        let spool = Arc::new(DiskSpool::open(config, clock).await?);
 
         let faulty_store: Arc<dyn CaptureStore> = Arc::new(FaultyStore {
             store: Arc::new(store.clone()),

@@ -40,7 +40,8 @@ pub(crate) async fn capture_for_ever(dir: &Path, orders: Orders) -> Failure {
 async fn try_capture_for_ever(dir: &Path, orders: Orders) -> Result<(), Failure> {
     let Orders { mode, seed, fail_point, twin } = orders;
     let mut random = SplitMix::new(seed);
-    let faults = Faults { hold: Hold::new(fail_point, random.next() % 12), twin };
+    let faults =
+        Faults { spool_bytes: None, hold: Hold::new(fail_point, random.next() % 12), twin };
     let capture_mode = match mode {
         Mode::Sync => CaptureMode::Sync,
         Mode::Async => CaptureMode::Async,
@@ -126,7 +127,7 @@ async fn flushes(stack: Arc<Stack>, queued: Arc<AtomicU64>) -> Result<(), Failur
 
 /// Brings into the store whatever was left.
 pub(crate) async fn settle(dir: &Path) -> Result<(), Failure> {
-    let faults = Faults { hold: Hold::new(None, 0), twin: None };
+    let faults = Faults { spool_bytes: None, hold: Hold::new(None, 0), twin: None };
     let stack = Stack::open(dir, CaptureMode::Sync, faults).await?;
     say(&Said::Ready);
     stack.settle().await

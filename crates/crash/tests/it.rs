@@ -3,8 +3,12 @@
 use std::process::Command;
 
 fn kills(arguments: &[&str]) -> (bool, String) {
+    harness("kills", arguments)
+}
+
+fn harness(command: &str, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_baldur-crash"))
-        .args(["kills", "--json"])
+        .args([command, "--json"])
         .args(arguments)
         .output()
         .expect("the harness starts");
@@ -41,4 +45,20 @@ fn a_store_that_acknowledges_before_it_commits_is_noticed() {
 fn a_spool_that_forgets_what_the_store_does_not_have_is_noticed() {
     let (good, report) = kills(&["--kills", "18", "--twin", "remove-before-stored"]);
     assert!(!good && !report.contains("\"lost\":[]"), "{report}");
+}
+
+#[test]
+fn a_store_that_dies_under_load_loses_nothing_and_keeps_the_order_of_keys() {
+    let (good, report) = harness("outage", &["--seconds", "3", "--per-second", "200"]);
+    assert!(good, "{report}");
+    assert!(number(&report, "spooled") > 100, "{report}");
+}
+
+#[test]
+fn a_full_disk_is_said_so_and_captures_go_on_when_it_has_room() {
+    let (good, report) = harness("full-disk", &[]);
+    assert!(good, "{report}");
+    // Where no file system can be mounted, files that may not grow fail in another way.
+    let told = if report.contains("a small file system") { "full" } else { "unavailable" };
+    assert!(report.contains(&format!(r#""refusals":["{told}"]"#)), "{report}");
 }
