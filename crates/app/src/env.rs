@@ -1,6 +1,6 @@
 //! What every use case is given: time, ids, and who acts.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, fmt, sync::Arc};
 
 use baldur_core::{
     Clock, Evidence, IdGen, SystemClock, TraceContext,
@@ -51,8 +51,8 @@ pub(crate) fn unit([a, b, c, d, ..]: [u8; 8]) -> f64 {
     f64::from(u32::from_le_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// Who acts, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who acts, and why. `Debug` shows how long these texts are, and not what they say: nothing is redacted yet.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Who {
     /// Who.
     pub actor: Actor,
@@ -60,6 +60,17 @@ pub struct Who {
     pub reason: Option<Reason>,
     /// The trace in which it happens.
     pub trace: Option<TraceContext>,
+}
+
+impl fmt::Debug for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { actor, reason, trace } = self;
+        f.debug_struct("Who")
+            .field("actor", &format_args!("{} bytes", actor.as_str().len()))
+            .field("reason", &reason.as_ref().map(|reason| reason.as_str().len()))
+            .field("trace", &trace.is_some())
+            .finish()
+    }
 }
 
 impl Who {

@@ -18,6 +18,7 @@ Baldur counts through the [`metrics`](https://docs.rs/metrics) façade: a host t
 Names are `baldur_<area>_<thing>_<unit>`: counters end with `_total`, times are seconds (`_seconds`), sizes are bytes (`_bytes`), gauges of things end with the thing.
 Labels take few values: words that the help lists, route templates, and domains and dependencies, of which capture admits few.
 Gauges of the store are read when they are asked for: when the store doesn't answer in time they are absent, and `baldur_store_up` is 0.
+Those of the spool are read then, too, and are absent in a process without one.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|

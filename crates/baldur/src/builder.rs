@@ -75,6 +75,7 @@ impl Builder {
         let capture_policy = settings.capture.policy(redaction.clone(), overflow, dedup)?;
         let replay_policy = settings.replay.policy()?;
         let recovery_policy = settings.recovery.policy()?;
+        let sharing = settings.breakers.policy()?;
         let probes = crate::recovering::probes(&settings.recovery)?;
         let registry = registry(&settings, handlers, &clock)?;
         let env = env(&settings, Arc::clone(&clock))?;
@@ -111,7 +112,7 @@ impl Builder {
             replay_policy.clone(),
             redaction.clone(),
         )?;
-        let (breakers, background) = shared_breakers(&env, &stores)?;
+        let (breakers, background) = breakers(&env, &stores, sharing)?;
         let sources = RecoverySources {
             engine: replay.clone(),
             reader,
@@ -139,10 +140,17 @@ impl Builder {
     }
 }
 
-fn shared_breakers(env: &Env, stores: &Stores) -> Result<(Breakers, DropGuard), ShareError> {
+/// The breakers of this process, and what ends their sharing.
+fn breakers(
+    env: &Env,
+    stores: &Stores,
+    sharing: Option<SyncPolicy>,
+) -> Result<(Breakers, DropGuard), ShareError> {
     let breakers = Breakers::new(env);
     let background = CancellationToken::new();
-    breakers.share(Arc::clone(&stores.breakers), SyncPolicy::default(), background.clone())?;
+    if let Some(policy) = sharing {
+        breakers.share(Arc::clone(&stores.breakers), policy, background.clone())?;
+    }
     Ok((breakers, background.drop_guard()))
 }
 

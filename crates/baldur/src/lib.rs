@@ -64,10 +64,10 @@ pub use builder::Builder;
 pub use open::{Baldur, OpenError, ShutdownError};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    ApiKeySettings, BackoffSettings, CaptureSettings, CardSettings, DedupSettings,
-    DependencySettings, DomainOverflowSettings, ENV_PREFIX, HandlerSettings, JitterSettings,
-    KeepSettings, MAX_FILE_BYTES, ModeSettings, OutboxSettings, OverflowSettings, RecoverySettings,
-    RedactionSettings, ReplaySettings, ServeSettings, Settings, SettingsError, SpoolSettings,
-    StoreSettings, WhenFullSettings, WhenOutboxFullSettings,
+    ApiKeySettings, BackoffSettings, BreakersSettings, CaptureSettings, CardSettings,
+    DedupSettings, DependencySettings, DomainOverflowSettings, ENV_PREFIX, HandlerSettings,
+    JitterSettings, KeepSettings, MAX_FILE_BYTES, ModeSettings, OutboxSettings, OverflowSettings,
+    RecoverySettings, RedactionSettings, ReplaySettings, ServeSettings, Settings, SettingsError,
+    SpoolSettings, StoreSettings, WhenFullSettings, WhenOutboxFullSettings,
 };
 pub use stores::{SCHEMES, Scheme};

@@ -9,6 +9,7 @@ use baldur_app::{
     drain::DrainHooks,
     entries::EntryService,
     outbox::{CloseReport, FlushTimeout},
+    protect::{Protect, ProtectBuilder},
     replay::{AlreadyRegistered, HandlerRegistry, ReplayEngine, ReplayError, ReplayPolicy},
 };
 use baldur_core::{
@@ -166,8 +167,44 @@ impl Baldur {
         )
     }
 
-    /// The circuit breakers of this process, one for each dependency, shared with all processes that use the store. Recovery
-    /// hears of their changes.
+    /// A guard in the making, for calls to the dependency of this name. It captures here, and its breaker is that of
+    /// [`breakers`](Self::breakers): shared as the settings say, and followed by recovery.
+    ///
+    /// ```
+    /// use baldur::{
+    ///     Baldur, NewFailedOp, Settings,
+    ///     protect::{CallContext, CallFailure, ClassifyFailure, Protected},
+    /// };
+    ///
+    /// #[derive(Debug)]
+    /// struct Refused;
+    ///
+    /// impl ClassifyFailure for Refused {
+    ///     fn classify(&self) -> CallFailure {
+    ///         CallFailure::transient("CONNECTION_REFUSED", "nobody listens")
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let baldur = Baldur::open(Settings::at("memory:")).await?;
+    /// let gateway = baldur.protect("payment-gateway").tries(1).build()?;
+    /// let op = NewFailedOp::new("payment", "").request_data(r#"{"amount": 1999}"#);
+    /// let paid =
+    ///     gateway.call(CallContext::new(op), async |_key, _try| Err::<(), _>(Refused)).await;
+    /// assert!(matches!(paid, Err(Protected::Captured { .. })));
+    /// assert_eq!(baldur.breakers().states()[0].name.as_str(), "payment-gateway");
+    /// # baldur.shutdown(std::time::Duration::from_secs(5)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn protect(&self, name: &str) -> ProtectBuilder {
+        Protect::builder(name, self.capture().clone()).breakers(self.breakers())
+    }
+
+    /// The circuit breakers of this process, one for each dependency, shared with all processes that use the store unless
+    /// `breakers.shared` is off. Recovery hears of their changes. Guards take theirs from here when they are made by
+    /// [`protect`](Self::protect), or by `Protect::builder(..).breakers(baldur.breakers())`.
     pub fn breakers(&self) -> &Breakers {
         &self.inner.breakers
     }

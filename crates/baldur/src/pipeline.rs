@@ -68,6 +68,7 @@ impl Pipeline {
             store: counted(inner),
             durable: durable.map(counted),
             outbox: Some(outbox.clone()),
+            spool: spool.as_ref().map(|(spool, _)| Arc::clone(spool)),
         };
         let resolver = Resolver::start(ledger.clone(), reader, ResolvePolicy::default());
         Ok(Self { routes, outbox, ledger, spool, _resolver: resolver })

@@ -1,9 +1,10 @@
-//! Settings as recovery wants them.
+//! Settings as recovery and circuit breakers want them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use baldur_app::{
     HousekeepingPolicy,
+    breakers::SyncPolicy,
     recovery::{DependencyPolicy, ProbePolicy, RecoveryPolicy},
 };
 use baldur_core::{
@@ -14,7 +15,7 @@ use baldur_core::{
 use crate::{
     OpenError,
     policies::unusable,
-    settings::{DependencySettings, RecoverySettings, SettingsError},
+    settings::{BreakersSettings, DependencySettings, RecoverySettings, SettingsError},
 };
 
 impl Default for RecoverySettings {
@@ -68,6 +69,23 @@ impl Default for DependencySettings {
             probe_timeout: timeout,
             probe_successes: successes,
         }
+    }
+}
+
+impl Default for BreakersSettings {
+    fn default() -> Self {
+        let SyncPolicy { interval, store_timeout } = SyncPolicy::default();
+        Self { shared: true, interval, store_timeout }
+    }
+}
+
+impl BreakersSettings {
+    /// How they are shared, if they are. The values are looked at in any case.
+    pub(crate) fn policy(&self) -> Result<Option<SyncPolicy>, SettingsError> {
+        let Self { shared, interval, store_timeout } = *self;
+        let policy = SyncPolicy { interval, store_timeout };
+        policy.check().map_err(|error| unusable("breakers", &error))?;
+        Ok(shared.then_some(policy))
     }
 }
 

@@ -86,6 +86,8 @@ async fn settings_out_of_range_are_refused_by_name() {
         (|s| s.recovery.per_second = -1.0, "recovery"),
         (|s| s.recovery.housekeeping_interval = Duration::ZERO, "recovery"),
         (|s| s.recovery.excluded_domains = vec!["A b".to_owned()], "recovery.excluded_domains"),
+        (|s| s.breakers.interval = Duration::ZERO, "breakers"),
+        (|s| s.breakers.store_timeout = Duration::from_mins(2), "breakers"),
         (|s| s.recovery.dependencies = gateway("", |_| {}), "recovery.dependencies"),
         (|s| s.recovery.dependencies = gateway("gateway", |g| g.probe_successes = 0), "recovery"),
         #[cfg(feature = "http-target")]
@@ -348,4 +350,35 @@ async fn breakers_of_one_file_are_shared_until_shutdown() {
     for baldur in [here, there] {
         baldur.shutdown(Duration::from_secs(10)).await.expect("closed");
     }
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn breakers_are_not_shared_when_the_settings_say_so() {
+    use baldur_core::{
+        name::ServiceName,
+        policy::BreakerPolicy,
+        port::{ForcedBreaker, ForcedState},
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = async |shared| {
+        let mut settings = Settings::at(url_of("sqlite", &directory));
+        settings.breakers.shared = shared;
+        settings.breakers.interval = Duration::from_millis(10);
+        Baldur::open(settings).await.expect("opens")
+    };
+    let (alone, sharing) = (open(false).await, open(true).await);
+    let names = ["alone", "shared"].map(|name| ServiceName::parse(name).expect("a name"));
+    let order = ForcedBreaker { state: ForcedState::Open, lasts: None };
+    for (baldur, name) in [(&alone, &names[0]), (&sharing, &names[1])] {
+        baldur.breakers().get(name, BreakerPolicy::default());
+        baldur.breakers().force(name, order, &Who::system()).expect("known");
+    }
+    let load = async || sharing.breaker_store().load(names.to_vec()).await.expect("loads");
+    while load().await[1].is_none() {
+        tokio::task::yield_now().await;
+    }
+    alone.shutdown(Duration::from_secs(10)).await.expect("closed");
+    assert!(load().await[0].is_none());
+    sharing.shutdown(Duration::from_secs(10)).await.expect("closed");
 }

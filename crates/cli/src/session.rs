@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use baldur::{
-    Baldur, Chain, OpenError, Settings, Who,
+    Baldur, Chain, EntryId, OpenError, Settings, ShutdownError, Who,
     name::{Actor, Namespace, Reason},
 };
 
@@ -57,13 +57,17 @@ impl Session {
 
     /// Closes the store and passes on how the command went.
     pub(crate) async fn close(self, result: Result<(), Failure>) -> Result<(), Failure> {
-        let closed = self.baldur.shutdown(CLOSE_WITHIN).await;
-        result.and_then(|()| {
-            closed.map_err(|error| {
-                Failure::new(Code::Unavailable, "the store was used, but not closed")
-                    .because(&error)
-            })
-        })
+        self.close_within(CLOSE_WITHIN, result).await
+    }
+
+    /// As [`close`](Self::close), in this time.
+    pub(crate) async fn close_within(
+        self,
+        within: Duration,
+        result: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let closed = self.baldur.shutdown(within).await;
+        result.and_then(|()| closed.map_err(|error| not_closed(&error)))
     }
 
     /// The same person, with a reason.
@@ -136,6 +140,26 @@ fn actor(globals: &Globals, environment: &[(String, String)]) -> Result<Actor, F
     });
     let unnamed = || Actor::parse("cli").map_err(|error| Failure::usage("nobody acts", &error));
     user.map_or_else(unnamed, Ok)
+}
+
+/// How many ids of lost captures are named.
+const MOST_NAMED: usize = 20;
+
+fn not_closed(error: &ShutdownError) -> Failure {
+    let ShutdownError::Captures(report) = error else {
+        return Failure::new(Code::Unavailable, "the store was used, but not closed")
+            .because(error);
+    };
+    let failure =
+        Failure::new(Code::Unavailable, "not every queued capture was kept").because(error);
+    let ids: Vec<String> = report
+        .lost
+        .iter()
+        .chain(&report.unknown)
+        .take(MOST_NAMED)
+        .map(EntryId::to_string)
+        .collect();
+    failure.hint(&format!("capture them again with the same ids: {}", ids.join(", ")))
 }
 
 fn not_opened(error: &OpenError) -> Failure {

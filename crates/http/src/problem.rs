@@ -1,6 +1,6 @@
 //! What goes wrong, as RFC 9457 problems: a status, a stable code, and words that repeat no value.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use axum::{
     body::Body,
@@ -108,6 +108,24 @@ struct Parts {
 pub(crate) struct Health {
     pub(crate) server: &'static str,
     pub(crate) store: &'static str,
+    /// Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spool: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outbox: Option<&'static str>,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server, store, spool, outbox } = self;
+        write!(f, "server: {server}, store: {store}")?;
+        for (part, word) in [("spool", spool), ("outbox", outbox)] {
+            if let Some(word) = word {
+                write!(f, ", {part}: {word}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Serialize)]

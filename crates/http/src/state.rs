@@ -9,8 +9,11 @@ use std::{
     time::Duration,
 };
 
-use baldur_app::{CaptureService, EntryService, Env};
-use baldur_core::{BackendError, BackendKind, Filter, port::ReadError};
+use baldur_app::{CaptureService, EntryService, Env, Outbox};
+use baldur_core::{
+    BackendError, BackendKind, Filter,
+    port::{ReadError, SpoolStatus},
+};
 use tokio::{
     sync::Semaphore,
     time::{error::Elapsed, timeout},
@@ -32,7 +35,7 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 /// What a server is made of.
 #[derive(Clone)]
 pub struct Parts {
-    /// Keeps operations.
+    /// Keeps operations. `/readyz` and `/metrics` tell of the spool and the outbox on its ways.
     pub capture: CaptureService,
     /// Reads entries.
     pub entries: EntryService,
@@ -167,8 +170,14 @@ impl ApiState {
     pub(crate) async fn health(&self) -> (Health, bool) {
         let draining = self.inner.draining.load(Ordering::Relaxed);
         let store = self.store().await;
-        let server = if draining { "shutting_down" } else { "ok" };
-        (Health { server, store }, !draining && store == OK)
+        let server = if draining { "shutting_down" } else { OK };
+        let routes = self.inner.parts.capture.routes();
+        let spool = routes.spool.as_ref().map(|spool| of_spool(&spool.status()));
+        let outbox = routes.outbox.as_ref().map(of_outbox);
+        // A capture that is spooled is kept. One that is only in memory is not, and a full outbox doesn't hinder the others.
+        let kept = store == OK || spool == Some(OK);
+        let well = !draining && kept && outbox != Some(CLOSED);
+        (Health { server, store, spool, outbox }, well)
     }
 
     /// `ok`, or the kind of the store's trouble.
@@ -200,6 +209,30 @@ impl ApiState {
 
 /// What the store is when it answers.
 pub(crate) const OK: &str = "ok";
+
+/// What the outbox is after the end of Baldur's services.
+const CLOSED: &str = "closed";
+
+/// What is full.
+const FULL: &str = "full";
+
+/// `ok`, or `full`: less than a 16th of its room is left, and less than 1 MiB. A larger record may find no room before.
+fn of_spool(status: &SpoolStatus) -> &'static str {
+    let least = (status.max_bytes / 16).min(1 << 20);
+    if status.max_bytes.saturating_sub(status.bytes) < least { FULL } else { OK }
+}
+
+/// `ok`, `full`, or `closed`.
+fn of_outbox(outbox: &Outbox) -> &'static str {
+    let (status, policy) = (outbox.status(), outbox.policy());
+    if status.closed {
+        CLOSED
+    } else if status.entries >= policy.max_entries || status.bytes >= policy.max_bytes {
+        FULL
+    } else {
+        OK
+    }
+}
 
 /// A store that takes too long. What it does in the end is not known.
 pub(crate) fn late(operation: &'static str) -> BackendError {

@@ -3,7 +3,7 @@
 //! A call asks [`ManagedBreaker::admit`] and gives the permit back with how it ended. Whatever changes a breaker is
 //! told to everyone who [subscribed](Breakers::subscribe), in the order in which it happened.
 //!
-//! What decides is [`Breaker`](baldur_core::policy::Breaker), a pure state machine; this module gives it a clock, a lock
+//! What decides is [`Breaker`], a pure state machine; this module gives it a clock, a lock
 //! that is held for the few steps of one decision and never across an await, and a voice.
 //!
 //! # Sharing

@@ -42,7 +42,12 @@ impl Default for SyncPolicy {
 }
 
 impl SyncPolicy {
-    fn check(&self) -> Result<(), String> {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    ///
+    /// Says which value is out of its range, and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
         const SHORTEST: Duration = Duration::from_millis(10);
         within("interval", self.interval, SHORTEST..=Duration::from_mins(10))?;
         within("store timeout", self.store_timeout, SHORTEST..=Duration::from_mins(1))

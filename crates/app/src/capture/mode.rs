@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use baldur_core::{
     command::Capture,
-    port::{CaptureError, CaptureStore, Captured},
+    port::{CaptureError, CaptureStore, Captured, Spool},
 };
 
 use crate::outbox::Outbox;
@@ -24,7 +24,10 @@ pub enum CaptureMode {
 }
 
 impl CaptureMode {
-    /// The name in settings.
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sync, Self::Async, Self::Durable];
+
+    /// The name in settings and requests.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
@@ -45,12 +48,14 @@ pub struct CaptureRoutes {
     pub durable: Option<Arc<dyn CaptureStore>>,
     /// Memory first.
     pub outbox: Option<Outbox>,
+    /// The spool of both, for those who look how full it is.
+    pub spool: Option<Arc<dyn Spool>>,
 }
 
 impl CaptureRoutes {
     /// All to this store.
     pub fn to(store: Arc<dyn CaptureStore>) -> Self {
-        Self { mode: CaptureMode::Sync, store, durable: None, outbox: None }
+        Self { mode: CaptureMode::Sync, store, durable: None, outbox: None, spool: None }
     }
 
     pub(super) async fn keep(

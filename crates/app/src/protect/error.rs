@@ -24,8 +24,8 @@ pub trait ClassifyFailure {
     fn classify(&self) -> CallFailure;
 }
 
-/// What the error of a call means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the error of a call means. `Debug` shows how long its texts are, and not what they say: nothing is redacted yet.
+#[derive(Clone, PartialEq, Eq)]
 pub struct CallFailure {
     /// The class of the failure, such as `CONNECTION_REFUSED`.
     pub failure_type: String,
@@ -48,6 +48,19 @@ pub enum FailureKind {
     Permanent,
     /// The dependency worked and said no, on business grounds. Not a failure: neither captured nor counted.
     Rejected,
+}
+
+impl fmt::Debug for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { failure_type, error_code, message, retry_after, kind } = self;
+        f.debug_struct("CallFailure")
+            .field("failure_type", &format_args!("{} bytes", failure_type.len()))
+            .field("error_code", &error_code.as_ref().map(String::len))
+            .field("message", &format_args!("{} bytes", message.len()))
+            .field("retry_after", retry_after)
+            .field("kind", kind)
+            .finish()
+    }
 }
 
 impl CallFailure {

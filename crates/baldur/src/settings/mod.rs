@@ -1,5 +1,6 @@
 //! What can be set: a TOML file, and environment variables on top of it.
 
+mod breakers;
 pub(crate) mod form;
 mod load;
 mod node;
@@ -17,6 +18,7 @@ use baldur_core::name::{Namespace, ServiceName, WorkerName};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+pub use breakers::BreakersSettings;
 pub use load::{ENV_PREFIX, MAX_FILE_BYTES, SettingsError};
 pub use outbox::{ModeSettings, OutboxSettings, WhenOutboxFullSettings};
 pub use overflow::{
@@ -73,6 +75,8 @@ pub struct Settings {
     pub replay: ReplaySettings,
     /// How entries are replayed once their dependency is back.
     pub recovery: RecoverySettings,
+    /// How circuit breakers are shared.
+    pub breakers: BreakersSettings,
     /// How `baldur serve` listens.
     pub serve: ServeSettings,
     /// Where entries are replayed to, by domain.
@@ -104,6 +108,7 @@ impl Default for Settings {
             dedup: DedupSettings::default(),
             replay: ReplaySettings::default(),
             recovery: RecoverySettings::default(),
+            breakers: BreakersSettings::default(),
             serve: ServeSettings::default(),
             handlers: BTreeMap::new(),
         }

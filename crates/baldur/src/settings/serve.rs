@@ -29,7 +29,7 @@ pub struct ServeSettings {
     /// How long a body or a line may take to arrive, and the store to answer, 100 ms to 1 h.
     #[serde(with = "form::duration")]
     pub request_timeout: Duration,
-    /// How long requests may go on when the server stops, 10 ms to 1 h.
+    /// How long requests may go on when the server stops, and how long closing everything may take then, 10 ms to 1 h.
     #[serde(with = "form::duration")]
     pub grace: Duration,
     /// Who may do what, by the name that evidence has for them. Without any, everybody on this machine may do everything.

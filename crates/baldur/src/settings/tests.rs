@@ -25,6 +25,8 @@ fn variables_win_over_the_file_and_are_read_by_type() {
             ("BALDUR__HANDLERS__PAYMENT__HEADERS__X-KEY", "7"),
             ("BALDUR__HANDLERS__PAYMENT__TIMEOUT", "1500ms"),
             ("BALDUR__RECOVERY__ENABLED", "false"),
+            ("BALDUR__BREAKERS__SHARED", "false"),
+            ("BALDUR__BREAKERS__INTERVAL", "3s"),
             ("BALDUR__RECOVERY__DEPENDENCIES__GATEWAY__PROBE_INTERVAL", "30s"),
             ("BALDUR__NAMESPACE", ""),
             ("PATH", "/bin"),
@@ -37,7 +39,8 @@ fn variables_win_over_the_file_and_are_read_by_type() {
     assert_eq!(settings.redaction.extra_keys, ["employee number", "badge"]);
     assert_eq!(settings.redaction.cards, CardSettings::AnyLuhn);
     assert_eq!(settings.namespace, Namespace::default_namespace());
-    assert!(!settings.recovery.enabled);
+    assert!(!settings.recovery.enabled && !settings.breakers.shared);
+    assert_eq!(settings.breakers.interval, Duration::from_secs(3));
     let gateway = &settings.recovery.dependencies["gateway"];
     assert_eq!(gateway.probe_interval, Duration::from_secs(30));
     let handler = &settings.handlers["payment"];

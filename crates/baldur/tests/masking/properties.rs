@@ -103,12 +103,25 @@ fn without_panic_messages() {
     });
 }
 
-fn check(leak: &Leak, rules: RedactionRules, on_disk: bool) -> Result<(), TestCaseError> {
+/// Which way operations go.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Memory,
+    Disk,
+    Spool,
+}
+
+fn check(leak: &Leak, rules: RedactionRules, way: Way) -> Result<(), TestCaseError> {
     let story = story(leak, rules);
-    let left =
-        block_on(async { if on_disk { story.on_disk().await } else { story.in_memory().await } });
+    let left = block_on(async {
+        match way {
+            Way::Memory => story.in_memory().await,
+            Way::Disk => story.on_disk().await,
+            Way::Spool => story.in_a_spool().await,
+        }
+    });
     let logged = logs::taken().to_lowercase();
-    for (place, text) in [("the store", &left), ("the log", &logged)] {
+    for (place, text) in [("what is left", &left), ("the log", &logged)] {
         if let Some(found) = left_over(leak, text) {
             return Err(TestCaseError::fail(format!("{place} has {found}")));
         }
@@ -116,19 +129,14 @@ fn check(leak: &Leak, rules: RedactionRules, on_disk: bool) -> Result<(), TestCa
     Ok(())
 }
 
-fn run(
-    cases: u32,
-    only: Option<Detector>,
-    rules: &RedactionRules,
-    on_disk: bool,
-) -> Result<(), String> {
+fn run(cases: u32, only: Option<Detector>, rules: &RedactionRules, way: Way) -> Result<(), String> {
     logs::keep();
     without_panic_messages();
     // A failure of a twin is expected, so nothing is written down for later runs.
     let config =
         Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let mut runner = TestRunner::new(config);
-    let result = runner.run(&leaks(only), |leak| check(&leak, rules.clone(), on_disk));
+    let result = runner.run(&leaks(only), |leak| check(&leak, rules.clone(), way));
     result.map_err(|error| match error {
         TestError::Fail(why, leak) => format!("{why}\nby {leak:?}"),
         TestError::Abort(why) => format!("aborted: {why}"),
@@ -137,19 +145,20 @@ fn run(
 
 #[test]
 fn no_planted_secret_is_left_in_memory() {
-    run(256, None, &RedactionRules::default(), false).unwrap_or_else(|error| panic!("{error}"));
+    run(256, None, &RedactionRules::default(), Way::Memory)
+        .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn no_planted_secret_is_left_in_any_byte_on_disk() {
-    run(48, None, &RedactionRules::default(), true).unwrap_or_else(|error| panic!("{error}"));
+    run(48, None, &RedactionRules::default(), Way::Disk).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn rules_without_one_detector_leave_secrets_behind() {
     for detector in Detector::ALL {
         let twin = RedactionRules::default().without(detector);
-        let caught = run(100, Some(detector), &twin, false);
+        let caught = run(100, Some(detector), &twin, Way::Memory);
         assert!(caught.is_err(), "rules without {detector:?} are not noticed");
     }
 }
@@ -157,6 +166,18 @@ fn rules_without_one_detector_leave_secrets_behind() {
 #[test]
 fn a_secret_that_reaches_a_file_is_noticed() {
     let twin = RedactionRules::default().without(Detector::Keys);
-    let caught = run(50, Some(Detector::Keys), &twin, true);
+    let caught = run(50, Some(Detector::Keys), &twin, Way::Disk);
     assert!(caught.is_err(), "files are not searched");
+}
+
+#[test]
+fn no_planted_secret_is_left_in_any_file_of_a_spool() {
+    run(32, None, &RedactionRules::default(), Way::Spool).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn a_secret_that_reaches_a_file_of_a_spool_is_noticed() {
+    let twin = RedactionRules::default().without(Detector::Keys);
+    let caught = run(50, Some(Detector::Keys), &twin, Way::Spool);
+    assert!(caught.is_err_and(|why| why.contains("what is left has")), "files are not searched");
 }

@@ -5,7 +5,8 @@ use baldur::{
     command::Capture,
     name::{Namespace, WorkerName},
     policy::{RedactionRules, redact::Detector},
-    port::CaptureStore,
+    port::{CaptureStore, ReplayOutcome},
+    protect::CallFailure,
     wire,
 };
 use baldur_memory::MemoryStore;
@@ -60,5 +61,25 @@ fn rules_without_one_detector_are_noticed() {
         let leaked = leaking(RedactionRules::default().without(detector));
         let own = leaked.iter().filter(|planted| planted.detector == detector).count();
         assert!(own > 0, "nothing of the dictionary needs {detector:?}");
+    }
+}
+
+#[test]
+fn what_is_not_redacted_yet_is_not_shown_by_debug() {
+    let delay = std::time::Duration::ZERO;
+    for planted in dictionary::all(1) {
+        let text = || planted.text.clone();
+        let mut failure = CallFailure::transient(text(), text());
+        failure.error_code = Some(text());
+        let outcomes = [
+            ReplayOutcome::Succeeded { note: text() },
+            ReplayOutcome::AlreadyDone { note: text() },
+            ReplayOutcome::Failed { error: text(), retry_after: Some(delay) },
+            ReplayOutcome::Permanent { error: text() },
+            ReplayOutcome::Deferred { reason: text(), delay },
+        ];
+        let shown = format!("{failure:?} {outcomes:?} {:?}", places::who(&planted)).to_lowercase();
+        assert_eq!(planted.found_in(&shown), None, "{shown}");
+        assert!(shown.contains(&format!("{} bytes", planted.text.len())), "{shown}");
     }
 }

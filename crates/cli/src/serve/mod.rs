@@ -1,6 +1,5 @@
 //! `baldur serve`: the store of this machine for services of any language.
 
-mod background;
 mod recorder;
 mod setup;
 mod signals;
@@ -13,7 +12,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use self::{background::Background, setup::Plan, signals::Signals};
+use self::{setup::Plan, signals::Signals};
 use crate::{
     args::Globals,
     exit::{Code, Failure},
@@ -58,10 +57,11 @@ pub(crate) async fn run(args: ServeArgs, globals: &Globals, out: &Output) -> Res
     let mut settings = session::settings(globals, &session::environment()?)?.serve;
     settings.listen = listen.unwrap_or(settings.listen);
     let plan = Plan::of(&settings)?;
-    let session = Session::open(globals).await?;
+    let session = Session::open_with_spool(globals).await?;
     let state = ApiState::new(plan.parts(&session.baldur, render));
     let result = serve(&session.baldur, state, &plan, signals, out).await;
-    let closed = session.close(result).await;
+    // Recovery, outbox, drainer, spool and store end in this order.
+    let closed = session.close_within(plan.config.grace, result).await;
     tracing::info!("serve.stopped");
     closed
 }
@@ -80,7 +80,10 @@ async fn serve(
     };
     let listener = TcpListener::bind(plan.listen).await.map_err(no_address)?;
     let address = listener.local_addr().map_err(no_address)?;
-    let background = Background::start(baldur);
+    // Recovery and housekeeping run as long as the server does.
+    baldur.start_recovery().map_err(|error| {
+        Failure::new(Code::Failure, "recovery can't be started").because(&error)
+    })?;
     tracing::info!(%address, keys = plan.has_keys(), "serve.started");
     let said = say(out, address);
     let config: ServerConfig = plan.config;
@@ -89,7 +92,6 @@ async fn serve(
         // Whoever started it doesn't know where it is.
         Err(_) => baldur_http::serve(listener, state, config, std::future::ready(())).await,
     };
-    background.stop(config.grace).await;
     said?;
     if served.cut > 0 {
         out.message(&format!("{} connections were cut off after {:?}", served.cut, config.grace));

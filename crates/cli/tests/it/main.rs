@@ -7,6 +7,7 @@ mod misuse;
 mod recovery;
 mod replay;
 mod serve;
+mod serve_services;
 mod spool;
 mod store;
 

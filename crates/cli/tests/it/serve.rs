@@ -14,14 +14,17 @@ const KEYS: &str = "[serve.api_keys.checkout]\nkey = 'checkout-checkout-checkout
                     [serve.api_keys.board]\nkey = 'board-board-board-board'\nroles = ['read']\n";
 
 /// A running server.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
 }
 
 impl Server {
-    fn start(bench: &Bench, args: &[&str]) -> Self {
-        let mut command = bench.command(&[&["serve", "--listen", "127.0.0.1:0"], args].concat());
+    pub(crate) fn start(bench: &Bench, args: &[&str]) -> Self {
+        Self::run(bench.command(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()))
+    }
+
+    pub(crate) fn run(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary runs");
         let mut line = String::new();
@@ -46,23 +49,40 @@ impl Server {
         read(stream)
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         self.ask(&format!("GET {path} HTTP/1.1\r\n"), "")
     }
 
-    fn post(&self, body: &str) -> (u16, String) {
-        let head = "POST /api/v1/entries HTTP/1.1\r\ncontent-type: application/json\r\n";
-        self.ask(head, body)
+    pub(crate) fn post(&self, body: &str) -> (u16, String) {
+        self.post_as("sync", body)
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn post_as(&self, mode: &str, body: &str) -> (u16, String) {
+        let head = format!(
+            "POST /api/v1/entries?mode={mode} HTTP/1.1\r\ncontent-type: application/json\r\n"
+        );
+        self.ask(&head, body)
+    }
+
+    /// Asks until the answer is as wanted.
+    pub(crate) fn until(&self, path: &str, wanted: impl Fn(u16, &str) -> bool) {
+        loop {
+            let (status, body) = self.get(path);
+            if wanted(status, &body) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
         assert!(sent.success());
     }
 
     /// Waits for the end.
-    fn ended(self) -> Run {
+    pub(crate) fn ended(self) -> Run {
         Run::of(self.child.wait_with_output().expect("it ends"))
     }
 }
@@ -75,7 +95,7 @@ fn read(mut stream: TcpStream) -> (u16, String) {
     (status, body)
 }
 
-fn op(n: u64) -> String {
+pub(crate) fn op(n: u64) -> String {
     format!(r#"{{"id":"{}","domain":"payment","failure_type":"TIMEOUT"}}"#, id(n))
 }
 

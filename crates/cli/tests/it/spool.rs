@@ -16,7 +16,7 @@ impl Bench {
     }
 
     /// Leaves captures in the spool, as a process that could not reach its store; `namespace` is theirs.
-    fn spooled(&self, count: u64, namespace: &str) {
+    pub(crate) fn spooled(&self, count: u64, namespace: &str) {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(async {
             let mut settings = Settings::at("memory:");

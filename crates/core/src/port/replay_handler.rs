@@ -48,8 +48,8 @@ pub enum Gate {
     },
 }
 
-/// How a replay ended, in the handler's eyes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a replay ended, in the handler's eyes. `Debug` shows how long its texts are, and not what they say: nothing is redacted yet.
+#[derive(Clone, PartialEq, Eq)]
 pub enum ReplayOutcome {
     /// It worked.
     Succeeded {
@@ -80,4 +80,26 @@ pub enum ReplayOutcome {
         /// How long to wait.
         delay: Duration,
     },
+}
+
+impl fmt::Debug for ReplayOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, field, text) = match self {
+            Self::Succeeded { note } => ("Succeeded", "note", note),
+            Self::AlreadyDone { note } => ("AlreadyDone", "note", note),
+            Self::Failed { error, .. } => ("Failed", "error", error),
+            Self::Permanent { error } => ("Permanent", "error", error),
+            Self::Deferred { reason, .. } => ("Deferred", "reason", reason),
+        };
+        let mut shown = f.debug_struct(name);
+        shown.field(field, &format_args!("{} bytes", text.len()));
+        match self {
+            Self::Failed { retry_after, .. } => shown.field("retry_after", retry_after),
+            Self::Deferred { delay, .. } => shown.field("delay", delay),
+            Self::Succeeded { .. } | Self::AlreadyDone { .. } | Self::Permanent { .. } => {
+                &mut shown
+            }
+        }
+        .finish()
+    }
 }

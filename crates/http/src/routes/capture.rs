@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header},
 };
-use baldur_app::{CaptureFailure, Oversize, Who};
+use baldur_app::{CaptureFailure, CaptureMode, Oversize, Who};
 use baldur_core::{
     TraceContext,
     port::{CaptureError, Captured, Disposition, Durability},
@@ -23,20 +23,13 @@ use crate::{
     state::{ApiState, late},
 };
 
-/// When a capture is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    /// When the store has it.
-    Sync,
-}
-
-/// The query parameters of a capture. Further modes are read here, and heeded where `Mode` is matched.
-fn mode(query: Option<&str>) -> Result<Mode, Problem> {
-    let mode = Params::read(query, &[Param::Once("mode")])?.one("mode", |text| match text {
-        "sync" => Ok(Mode::Sync),
-        _ => Err("it must be sync"),
+/// For what the capture is to wait; what the service is set to when the request doesn't say.
+fn mode(state: &ApiState, query: Option<&str>) -> Result<CaptureMode, Problem> {
+    let mode = Params::read(query, &[Param::Once("mode")])?.one("mode", |text| {
+        let known = CaptureMode::ALL.into_iter().find(|mode| mode.as_str() == text);
+        known.ok_or("it must be sync, async or durable")
     })?;
-    Ok(mode.unwrap_or(Mode::Sync))
+    Ok(mode.unwrap_or(state.parts().capture.routes().mode))
 }
 
 /// What a body holds.
@@ -53,11 +46,11 @@ pub(super) async fn post(
 ) -> Result<Response<Body>, Problem> {
     caller.must(Role::Capture)?;
     let (head, body) = request.into_parts();
-    let Mode::Sync = mode(head.uri.query())?;
+    let mode = mode(&state, head.uri.query())?;
     let who = who(caller, &head.headers);
     match kind(&head.headers)? {
-        Kind::One => one(&state, &head.headers, body, &who).await,
-        Kind::Lines => ndjson::answer(&state, body, who).await,
+        Kind::One => one(&state, &head.headers, body, &who, mode).await,
+        Kind::Lines => ndjson::answer(&state, body, who, mode).await,
     }
 }
 
@@ -103,6 +96,7 @@ async fn one(
     headers: &HeaderMap,
     body: Body,
     who: &Who,
+    mode: CaptureMode,
 ) -> Result<Response<Body>, Problem> {
     let held = body::read(state, headers, body).await?;
     if held.bytes.trim_ascii().is_empty() {
@@ -123,7 +117,7 @@ async fn one(
         .await
         .map_err(|_| problem::INTERNAL.because("the operation could not be prepared"))??;
     let id = capture.op.id;
-    let keeping = state.parts().capture.keep(vec![capture]);
+    let keeping = state.parts().capture.keep_as(vec![capture], mode);
     let unknown = || Err(CaptureFailure::Store(CaptureError::Backend(late("capture"))));
     let kept = match timeout(state.limits().request_timeout, keeping).await {
         Ok(answers) => answers.into_iter().next().unwrap_or_else(unknown),
@@ -131,10 +125,13 @@ async fn one(
     };
     let captured = kept.map_err(|failure| Problem::of_capture(&failure, Some(id)))?;
     let mut response = json(status(&captured), &CaptureAnswer::of(None, &captured))?;
-    // Relative to the request, so that it holds wherever a host mounts the routes.
-    let place = format!("entries/{}", captured.id);
-    if let Ok(place) = HeaderValue::try_from(place) {
-        response.headers_mut().insert(header::LOCATION, place);
+    // What is not in the store yet has no place there, and may merge into another entry.
+    if matches!(captured.durability, Durability::Stored { .. }) {
+        // Relative to the request, so that it holds wherever a host mounts the routes.
+        let place = format!("entries/{}", captured.id);
+        if let Ok(place) = HeaderValue::try_from(place) {
+            response.headers_mut().insert(header::LOCATION, place);
+        }
     }
     Ok(response)
 }

@@ -20,7 +20,7 @@ pub(super) async fn alive(request: Request<Body>) -> Result<Response<Body>, Prob
     json(StatusCode::OK, &json!({"alive": true}))
 }
 
-/// The server takes requests, and the store answers.
+/// The server takes requests, and captures can be kept.
 pub(super) async fn ready(
     State(state): State<ApiState>,
     request: Request<Body>,
@@ -30,8 +30,5 @@ pub(super) async fn ready(
     if well {
         return json(StatusCode::OK, &json!({"ready": true, "parts": health}));
     }
-    Err(problem::NOT_READY
-        .because(format!("server: {}, store: {}", health.server, health.store))
-        .parts(health)
-        .retry_after(1))
+    Err(problem::NOT_READY.because(health.to_string()).parts(health).retry_after(1))
 }

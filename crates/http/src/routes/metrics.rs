@@ -1,6 +1,6 @@
 //! `/metrics`: what was counted in this process, and what the store says at this moment.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use axum::{
     Extension,
@@ -9,9 +9,13 @@ use axum::{
     http::{Request, Response, StatusCode},
 };
 use baldur_app::metrics::{
-    self, Kind, Metric, STORE_ENTRIES, STORE_LIVE_ENTRIES, STORE_UNSEALED_RECORDS, STORE_UP,
+    self, Kind, Metric, SPOOL_BYTES, SPOOL_MAX_BYTES, SPOOL_OLDEST, SPOOL_RECORDS, SPOOL_SET_ASIDE,
+    STORE_ENTRIES, STORE_LIVE_ENTRIES, STORE_UNSEALED_RECORDS, STORE_UP,
 };
-use baldur_core::{FacetScope, Facets, Status, port::EvidenceBacklog};
+use baldur_core::{
+    FacetScope, Facets, Status, Timestamp,
+    port::{EvidenceBacklog, SpoolStatus},
+};
 use tokio::time::timeout;
 
 use super::text_of;
@@ -41,6 +45,10 @@ pub(super) async fn scrape(
     })?;
     let mut text = render();
     gauges(&mut text, ask(&state).await);
+    let parts = state.parts();
+    if let Some(spool) = &parts.capture.routes().spool {
+        of_spool(&mut text, &spool.status(), parts.env.clock.now());
+    }
     describe_the_rest(&mut text);
     Ok(text_of(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
@@ -73,6 +81,23 @@ fn gauges(text: &mut String, said: Option<(Facets, EvidenceBacklog)>) {
     }
     describe(text, &STORE_UNSEALED_RECORDS);
     let _ = writeln!(text, "{} {}", STORE_UNSEALED_RECORDS.name, backlog.unsealed);
+}
+
+/// What the spool holds.
+fn of_spool(text: &mut String, status: &SpoolStatus, now: Timestamp) {
+    let SpoolStatus { records, bytes, max_bytes, oldest, set_aside, .. } = *status;
+    for (metric, value) in [
+        (SPOOL_BYTES, bytes),
+        (SPOOL_MAX_BYTES, max_bytes),
+        (SPOOL_RECORDS, records),
+        (SPOOL_SET_ASIDE, set_aside),
+    ] {
+        describe(text, &metric);
+        let _ = writeln!(text, "{} {value}", metric.name);
+    }
+    describe(text, &SPOOL_OLDEST);
+    let age = oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+    let _ = writeln!(text, "{} {}", SPOOL_OLDEST.name, age.as_secs_f64());
 }
 
 /// The domains with the most entries, and the others as one.

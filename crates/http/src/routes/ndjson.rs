@@ -15,7 +15,7 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderValue, Response, header},
 };
-use baldur_app::Who;
+use baldur_app::{CaptureMode, Who};
 use futures_util::stream;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
@@ -46,6 +46,7 @@ pub(super) async fn answer(
     state: &ApiState,
     body: Body,
     who: Who,
+    mode: CaptureMode,
 ) -> Result<Response<Body>, Problem> {
     let room = state.streams().try_acquire_owned().map_err(|_| {
         let why = "wait for another stream to end, or send single operations";
@@ -57,6 +58,7 @@ pub(super) async fn answer(
     let whole = Arc::new(AtomicBool::new(false));
     let writer = Writer {
         state: state.clone(),
+        mode,
         start: Some(start),
         answers,
         whole: Arc::clone(&whole),
@@ -92,6 +94,7 @@ fn response(answers: mpsc::Receiver<Bytes>, whole: Arc<AtomicBool>) -> Response<
 /// Has groups kept, and answers them.
 struct Writer {
     state: ApiState,
+    mode: CaptureMode,
     /// Who waits for the head of the response.
     start: Option<oneshot::Sender<Result<(), Problem>>>,
     answers: mpsc::Sender<Bytes>,
@@ -101,7 +104,7 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self, mut prepared: mpsc::Receiver<Step>) {
-        let mut keeper = Keeper::new(self.state.clone());
+        let mut keeper = Keeper::new(self.state.clone(), self.mode);
         loop {
             let Some(Group { lines, end }) = self.next_group(&mut prepared).await else { return };
             let kept = keeper.keep(lines).await;

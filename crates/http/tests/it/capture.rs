@@ -117,9 +117,18 @@ async fn the_mode_is_read_strictly() {
         let path = format!("/api/v1/entries{query}");
         let answer = server.send("POST", &path, &kind, op(1).as_bytes()).await;
         assert_eq!((answer.status, answer.problem().as_str()), (400, code), "{query}");
+        if query == "?mode=fast" {
+            let detail = answer.json()["detail"].to_string();
+            assert!(detail.contains("sync, async or durable"), "{detail}");
+            assert!(!detail.contains("fast"), "{detail}");
+        }
     }
-    let answer = server.send("POST", "/api/v1/entries?mode=sync", &kind, op(1).as_bytes()).await;
-    assert_eq!(answer.status, 201);
+    // Without a spool and an outbox, every mode waits for the store.
+    for (n, mode) in [(1, "sync"), (2, "async"), (3, "durable")] {
+        let path = format!("/api/v1/entries?mode={mode}");
+        let answer = server.send("POST", &path, &kind, op(n).as_bytes()).await;
+        assert_eq!((answer.status, &answer.json()["durability"]), (201, &json!("stored")));
+    }
 }
 
 #[tokio::test]

@@ -10,3 +10,4 @@ mod routes;
 mod server;
 mod stop;
 mod stream;
+mod ways;

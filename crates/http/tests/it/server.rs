@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use baldur_app::{CapturePolicy, CaptureService, EntryService, Env};
+use baldur_app::{CapturePolicy, CaptureRoutes, CaptureService, EntryService, Env};
 use baldur_core::{
     SystemClock,
     name::{Namespace, WorkerName},
@@ -31,7 +31,12 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) config: ServerConfig,
     pub(crate) metrics: bool,
+    /// Puts more on the way to the store.
+    pub(crate) route: Route,
 }
+
+/// Makes the ways of captures out of a store.
+pub(crate) type Route = Box<dyn FnOnce(Arc<dyn CaptureStore>, &Env) -> CaptureRoutes + Send>;
 
 impl Default for Setup {
     fn default() -> Self {
@@ -40,6 +45,7 @@ impl Default for Setup {
             limits: Limits::default(),
             config: ServerConfig::default(),
             metrics: true,
+            route: Box::new(|store, _| CaptureRoutes::to(store)),
         }
     }
 }
@@ -76,14 +82,18 @@ impl Server {
     where
         S: CaptureStore + EntryReader + EvidenceLog + Clone,
     {
-        let Setup { keys, limits, config, metrics } = setup;
+        let Setup { keys, limits, config, metrics, route } = setup;
         let worker = WorkerName::parse("test").expect("a name");
         let env = Env::system(Namespace::default_namespace(), worker);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let policy = CapturePolicy::default();
         let state = ApiState::new(Parts {
-            capture: CaptureService::new(Arc::new(store.clone()), env.clone(), policy),
+            capture: CaptureService::routed(
+                route(Arc::new(store.clone()), &env),
+                env.clone(),
+                policy,
+            ),
             entries: EntryService::new(
                 Arc::new(store.clone()),
                 // No route claims.

@@ -89,6 +89,7 @@ impl Plant {
             store: Arc::new(Counted::new(inner, ledger.clone())),
             durable: Some(Arc::new(Counted::new(overflow, ledger.clone()))),
             outbox: Some(outbox.clone()),
+            spool: None,
         };
         let service = CaptureService::routed(routes, world.env.clone(), CapturePolicy::default());
         let (told, closed) = (Mutex::default(), Vec::new());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baldur_app::CaptureFailure;
+use baldur_app::{CaptureFailure, CaptureMode};
 use baldur_core::{
     BackendKind, Retry,
     command::Capture,
@@ -81,6 +81,7 @@ pub(super) struct Kept {
 /// Hands groups to the store.
 pub(super) struct Keeper {
     state: ApiState,
+    mode: CaptureMode,
     /// What the store's trouble was: later lines are not tried, or each group would wait for the same timeout.
     lost: Option<&'static str>,
 }
@@ -88,8 +89,8 @@ pub(super) struct Keeper {
 const NOT_TRIED: &str = "not tried, since the store failed for a line before; nothing was kept";
 
 impl Keeper {
-    pub(super) fn new(state: ApiState) -> Self {
-        Self { state, lost: None }
+    pub(super) fn new(state: ApiState, mode: CaptureMode) -> Self {
+        Self { state, mode, lost: None }
     }
 
     /// Keeps a group, and makes an answer for each line, in order.
@@ -159,7 +160,7 @@ impl Keeper {
 
     async fn attempt(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureFailure>> {
         let asked = captures.len();
-        let keeping = self.state.parts().capture.keep(captures);
+        let keeping = self.state.parts().capture.keep_as(captures, self.mode);
         match timeout(self.state.limits().request_timeout, keeping).await {
             Ok(answers) => answers,
             Err(_) => (0..asked)
