@@ -54,6 +54,35 @@ fn nothing_is_lost_and_nothing_is_charged_twice_although_checkout_is_killed_twic
     assert!(number(&summary, "merged") >= 1, "{summary}");
     assert!(number(&summary, "charged_unanswered") >= 1, "{summary}");
     assert!(number(&summary, "recognised") >= 1, "{summary}");
+    // The store was there all the time.
+    assert_eq!((number(&summary, "spooled"), number(&summary, "drained")), (0, 0), "{summary}");
+}
+
+#[test]
+fn nothing_is_lost_although_the_store_goes_out_and_checkout_is_killed_meanwhile() {
+    let output = sixty(&["--outage", "store"]);
+    let story = stderr(&output);
+    assert!(output.status.success(), "{story}");
+    let summary = summary(&output);
+    for (key, expected) in [("orders", ORDERS), ("lost", 0), ("duplicated", 0), ("kills", 2)] {
+        assert_eq!(number(&summary, key), expected, "{key}: {summary}");
+    }
+    let captured = number(&summary, "captured");
+    assert_eq!(number(&summary, "replayed"), captured, "{summary}");
+    // What was promised from the spool came out of it, and so did the capture that was held after its sync.
+    let (spooled, drained) = (number(&summary, "spooled"), number(&summary, "drained"));
+    assert!(0 < spooled && spooled < drained, "{summary}");
+    assert!(captured > spooled, "some were captured before the store went: {summary}");
+    // Checkout was killed while records waited in its spool, and took them over.
+    assert!(story.contains("! the store takes no writes"), "{story}");
+    assert!(story.contains("✓ the spool of the killed taken over"), "{story}");
+}
+
+#[test]
+fn the_demo_takes_no_store_away_but_its_own() {
+    let output = demo(&["--outage", "store", "--store", "sqlite:///somewhere/baldur.db"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("without --store"), "says what to do: {}", stderr(&output));
 }
 
 #[test]
@@ -72,8 +101,8 @@ fn the_promised_keys_come_first_and_the_story_stays_off_standard_output() {
 }
 
 /// The result of a checkout that makes this mistake, which must be found out in these words.
-fn found_out(mistake: &str, words: &str) -> Value {
-    let output = sixty(&["--broken", mistake]);
+fn found_out(mistake: &str, words: &str, more: &[&str]) -> Value {
+    let output = sixty(&[&["--broken", mistake], more].concat());
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains(words), "{}", stderr(&output));
     summary(&output)
@@ -81,16 +110,25 @@ fn found_out(mistake: &str, words: &str) -> Value {
 
 #[test]
 fn a_new_key_for_each_replay_is_found_out() {
-    let summary = found_out("new-key-per-replay", "charges were made twice");
+    let summary = found_out("new-key-per-replay", "charges were made twice", &[]);
     assert!(number(&summary, "duplicated") > 0, "{summary}");
     assert_eq!(number(&summary, "lost"), 0, "{summary}");
 }
 
 #[test]
 fn an_acknowledgement_before_the_commit_is_found_out() {
-    let summary = found_out("ack-before-commit", "were never charged");
+    let summary = found_out("ack-before-commit", "were never charged", &[]);
     assert!(number(&summary, "lost") > 0, "{summary}");
     assert_eq!(number(&summary, "duplicated"), 0, "{summary}");
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_not_spooled_is_found_out() {
+    let outage = ["--outage", "store"];
+    let summary = found_out("forget-when-out", "were never charged", &outage);
+    assert!(number(&summary, "lost") > 0, "{summary}");
+    assert_eq!(number(&summary, "duplicated"), 0, "{summary}");
+    assert!(number(&summary, "drained") < number(&summary, "spooled"), "{summary}");
 }
 
 #[test]

@@ -31,10 +31,8 @@ impl Driver<'_> {
         self.story.event("the store is back", &detail);
         let step = self.story.begin("the spool drains by itself", 0);
         let drained = self.drained + self.empty_spool().await?.drained;
-        step.done(&format!(
-            "{drained} records, at least {} of them promised",
-            self.promises.spooled
-        ));
+        let promised = self.promises.spooled;
+        step.done(&format!("{drained} records; {promised} captures were answered as spooled"));
         Ok(())
     }
 
