@@ -4,8 +4,9 @@ use crate::{open::OpenError, settings::StoreSettings, stores};
 
 /// An outage of a store that lasts as long as this value, or the process that holds it.
 ///
-/// For SQLite, it is the write lock of the file: whatever writes to it, from any process and in any namespace, waits for the busy timeout
-/// and fails; reading goes on. So begin one only on a store that nobody needs. Nothing is changed in the store.
+/// For SQLite, it is the write lock of the file: whatever writes to it, from any process and in any namespace, waits
+/// for its busy timeout and fails; reading goes on. So begin one only on a store that nobody needs. Nothing is changed
+/// in the store.
 #[derive(Debug)]
 #[must_use = "the outage ends when this is dropped"]
 pub struct StoreOutage {
@@ -18,7 +19,8 @@ impl StoreOutage {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Url`] for a store in memory, which no other process can reach, and otherwise as for opening the store.
+    /// [`OpenError::Url`] for a store in memory, which no other process can reach, and otherwise as for opening the
+    /// store.
     pub async fn begin(settings: &StoreSettings) -> Result<Self, OpenError> {
         stores::outage(settings).await
     }

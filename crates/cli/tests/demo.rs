@@ -72,7 +72,6 @@ fn nothing_is_lost_although_the_store_goes_out_and_checkout_is_killed_meanwhile(
     // What was promised from the spool came out of it, and so did the capture that was held after its sync.
     let (spooled, drained) = (number(&summary, "spooled"), number(&summary, "drained"));
     assert!(0 < spooled && spooled < drained, "{summary}");
-    assert!(captured > spooled, "some were captured before the store went: {summary}");
     // Checkout was killed while records waited in its spool, and took them over.
     assert!(story.contains("! the store takes no writes"), "{story}");
     assert!(story.contains("✓ the spool of the killed taken over"), "{story}");

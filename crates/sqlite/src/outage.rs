@@ -22,8 +22,8 @@ use crate::{
 pub struct WriteLock(SqliteConnection);
 
 impl WriteLock {
-    /// Waits for the write lock of an existing file, up to the busy timeout, and holds it. The namespace doesn't matter: the lock is that of
-    /// the whole file.
+    /// Waits for the write lock of an existing file, up to the busy timeout, and holds it. The namespace doesn't matter:
+    /// the lock is that of the whole file.
     ///
     /// # Errors
     ///

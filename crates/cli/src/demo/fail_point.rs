@@ -165,8 +165,8 @@ impl CaptureStore for AckBeforeCommit {
     }
 }
 
-/// Mistake: a capture that the store doesn't take is acknowledged all the same. The host has no spool, and takes it that the store
-/// will be back in a moment.
+/// Mistake: a capture that the store doesn't take is acknowledged all the same. The host has no spool, and takes it that
+/// the store will be back in a moment.
 #[derive(Debug)]
 pub(super) struct ForgetWhenOut(pub(super) Arc<dyn CaptureStore>);
 
