@@ -185,10 +185,13 @@ mod processes {
         pids.iter().filter(is_alive).copied().collect()
     }
 
-    /// Starts a demo and returns it with the processes that it named.
-    fn begun() -> (Child, BTreeSet<u32>) {
+    /// What the demo says of its services.
+    const SERVICES: &str = "gateway is pid";
+
+    /// Starts a demo and returns it with the processes that it names in the line with these words.
+    fn begun(outage: &str, words: &str) -> (Child, BTreeSet<u32>) {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_baldur"))
-            .args(["demo", "--orders", "60"])
+            .args(["demo", "--orders", "60", "--outage", outage])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -199,8 +202,8 @@ mod processes {
         let pids: BTreeSet<u32> = lines
             .by_ref()
             .map_while(Result::ok)
-            .find(|line| line.contains("gateway is pid"))
-            .expect("the services start")
+            .find(|line| line.contains(words))
+            .expect("the processes start")
             .split(|c: char| !c.is_ascii_digit())
             .filter_map(|word| word.parse().ok())
             .collect();
@@ -230,7 +233,7 @@ mod processes {
 
     #[test]
     fn ctrl_c_stops_all_processes() {
-        let (mut demo, pids) = begun();
+        let (mut demo, pids) = begun("gateway", SERVICES);
         assert_eq!((pids.len(), alive(&pids).len()), (2, 2));
         signal(&demo, "-INT");
         assert_eq!(demo.wait().expect("ends").code(), Some(130));
@@ -239,9 +242,20 @@ mod processes {
 
     #[test]
     fn services_end_when_the_demo_is_killed() {
-        let (mut demo, pids) = begun();
+        let (mut demo, pids) = begun("gateway", SERVICES);
         signal(&demo, "-KILL");
         demo.wait().expect("ends");
         gone(&pids);
+    }
+
+    #[test]
+    fn the_outage_ends_with_the_demo() {
+        for (name, code) in [("-INT", Some(130)), ("-KILL", None)] {
+            let (mut demo, pids) = begun("store", "holds its write lock");
+            assert_eq!((pids.len(), alive(&pids).len()), (1, 1));
+            signal(&demo, name);
+            assert_eq!(demo.wait().expect("ends").code(), code);
+            gone(&pids);
+        }
     }
 }
