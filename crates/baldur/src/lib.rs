@@ -31,6 +31,7 @@
 mod builder;
 mod handlers;
 mod open;
+mod outage;
 mod pipeline;
 mod policies;
 mod recovering;
@@ -62,6 +63,7 @@ pub use baldur_http_target as http_target;
 pub use baldur_spool as spool;
 pub use builder::Builder;
 pub use open::{Baldur, OpenError, ShutdownError};
+pub use outage::StoreOutage;
 pub use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
     ApiKeySettings, BackoffSettings, BreakersSettings, CaptureSettings, CardSettings,

@@ -15,7 +15,7 @@ use baldur_core::{
 };
 use secrecy::ExposeSecret as _;
 
-use crate::{open::OpenError, settings::StoreSettings};
+use crate::{open::OpenError, outage::StoreOutage, settings::StoreSettings};
 
 /// A kind of store, as the first part of its URL names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,17 +100,10 @@ pub(crate) async fn open(
     namespace: &Namespace,
     clock: Arc<dyn Clock>,
 ) -> Result<Stores, OpenError> {
-    let url = settings.url.as_ref().ok_or(OpenError::NoStore)?.expose_secret();
-    let (name, rest) = url.split_once(':').unwrap_or((url, ""));
-    let scheme = SCHEMES.iter().find(|scheme| scheme.name == name);
-    // Only what can be the name of a scheme is repeated: the rest may be secret.
-    let scheme = scheme.ok_or_else(|| {
-        let plain = name.len() <= 16 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        OpenError::UnknownScheme(if plain { name } else { "that" }.to_owned())
-    })?;
+    let (scheme, rest) = named(settings)?;
     match scheme.name {
         #[cfg(feature = "memory")]
-        "memory" if rest.is_empty() && url.ends_with(':') => {
+        "memory" if rest == Some("") => {
             let store = baldur_memory::MemoryStore::new(namespace.clone(), clock);
             Ok(Stores::of(store))
         }
@@ -118,16 +111,62 @@ pub(crate) async fn open(
         "memory" => Err(OpenError::Url("the memory store is written `memory:`, and nothing else")),
         #[cfg(feature = "sqlite")]
         "sqlite" => {
-            let mut config = baldur_sqlite::SqliteConfig::new(path(rest)?, namespace.clone());
-            config.busy_timeout = settings.busy_timeout;
-            config.max_readers = settings.max_readers;
-            config.queue = settings.queue;
-            config.max_rows_per_commit = settings.max_rows_per_commit;
+            let config = sqlite_config(settings, rest, namespace)?;
             let store = baldur_sqlite::SqliteStore::open(config, clock).await?;
             Ok(Stores::of(store))
         }
         _ => Err(OpenError::NotBuilt(scheme.name, scheme.feature)),
     }
+}
+
+/// Takes the store away from whoever writes to it, for as long as the value lives.
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(
+        unused_variables,
+        clippy::unused_async,
+        reason = "the same as with a store that can be locked"
+    )
+)]
+pub(crate) async fn outage(settings: &StoreSettings) -> Result<StoreOutage, OpenError> {
+    let (scheme, rest) = named(settings)?;
+    match scheme.name {
+        "memory" => Err(OpenError::Url("no other process can reach a store in memory")),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let config = sqlite_config(settings, rest, &Namespace::default_namespace())?;
+            Ok(StoreOutage::of(baldur_sqlite::WriteLock::take(&config).await?))
+        }
+        _ => Err(OpenError::NotBuilt(scheme.name, scheme.feature)),
+    }
+}
+
+/// The kind of store that the URL names, and what follows the colon.
+fn named(settings: &StoreSettings) -> Result<(&'static Scheme, Option<&str>), OpenError> {
+    let url = settings.url.as_ref().ok_or(OpenError::NoStore)?.expose_secret();
+    let (name, rest) = url.split_once(':').map_or((url, None), |(name, rest)| (name, Some(rest)));
+    let scheme = SCHEMES.iter().find(|scheme| scheme.name == name);
+    // Only what can be the name of a scheme is repeated: the rest may be secret.
+    let scheme = scheme.ok_or_else(|| {
+        let plain = name.len() <= 16 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        OpenError::UnknownScheme(if plain { name } else { "that" }.to_owned())
+    })?;
+    Ok((scheme, rest))
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite_config(
+    settings: &StoreSettings,
+    rest: Option<&str>,
+    namespace: &Namespace,
+) -> Result<baldur_sqlite::SqliteConfig, OpenError> {
+    let mut config =
+        baldur_sqlite::SqliteConfig::new(path(rest.unwrap_or_default())?, namespace.clone());
+    config.busy_timeout = settings.busy_timeout;
+    config.max_readers = settings.max_readers;
+    config.queue = settings.queue;
+    config.max_rows_per_commit = settings.max_rows_per_commit;
+    Ok(config)
 }
 
 /// The path of an SQLite URL, taken as it stands: nothing is decoded.

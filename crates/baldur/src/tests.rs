@@ -11,7 +11,8 @@ use baldur_core::{
 use tokio::sync::mpsc;
 
 use crate::{
-    Baldur, CaptureFailure, DependencySettings, OpenError, SCHEMES, Settings, StartError, Who,
+    Baldur, CaptureFailure, DependencySettings, OpenError, SCHEMES, Settings, StartError,
+    StoreOutage, Who,
     recovery::{Arming, Missing, Signal},
 };
 
@@ -381,4 +382,32 @@ async fn breakers_are_not_shared_when_the_settings_say_so() {
     alone.shutdown(Duration::from_secs(10)).await.expect("closed");
     assert!(load().await[0].is_none());
     sharing.shutdown(Duration::from_secs(10)).await.expect("closed");
+}
+
+#[cfg(all(feature = "sqlite", feature = "spool"))]
+#[tokio::test]
+async fn in_an_outage_captures_are_spooled_and_reach_the_store_after_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut settings = Settings::at(url_of("sqlite", &directory));
+    settings.spool.dir = Some(directory.path().join("spool"));
+    settings.capture.store_timeout = Duration::from_millis(10);
+    let baldur = Baldur::open(settings.clone()).await.expect("opened");
+    let outage = StoreOutage::begin(&settings.store).await.expect("begun");
+    let op = NewFailedOp::new("payment", "TIMEOUT");
+    let captured = baldur.capture().capture(op, &Who::system()).await.expect("kept");
+    assert_eq!(captured.durability, baldur_core::port::Durability::Spooled);
+    assert!(baldur.entries().get(captured.id).await.expect("read").is_none());
+    drop(outage);
+    let drainer = baldur.drainer().expect("there is a spool");
+    assert!(drainer.drained(Duration::from_secs(30)).await, "{:?}", drainer.status());
+    assert!(baldur.entries().get(captured.id).await.expect("read").is_some());
+    baldur.shutdown(Duration::from_secs(10)).await.expect("closed");
+}
+
+#[tokio::test]
+async fn an_outage_needs_a_store_that_others_can_reach() {
+    for url in ["memory:", "nosuch://user:hunter2@host/"] {
+        let error = StoreOutage::begin(&Settings::at(url).store).await.expect_err(url);
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
 }

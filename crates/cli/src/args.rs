@@ -95,4 +95,7 @@ pub(crate) enum Command {
     /// The checkout service of the demo, as a process of its own.
     #[command(hide = true)]
     DemoCheckout(demo::CheckoutArgs),
+    /// The outage of the demo's store, as a process of its own.
+    #[command(hide = true)]
+    DemoOutage(demo::OutageArgs),
 }

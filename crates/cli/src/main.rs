@@ -69,5 +69,6 @@ async fn run(cli: Cli, out: &Output) -> Result<(), Failure> {
         Command::Completions(args) => completions::run(&args, out),
         Command::DemoGateway(args) => demo::run_gateway(args, out).await,
         Command::DemoCheckout(args) => demo::run_checkout(args, out).await,
+        Command::DemoOutage(args) => demo::run_outage(args, out).await,
     }
 }

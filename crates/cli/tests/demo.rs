@@ -54,6 +54,34 @@ fn nothing_is_lost_and_nothing_is_charged_twice_although_checkout_is_killed_twic
     assert!(number(&summary, "merged") >= 1, "{summary}");
     assert!(number(&summary, "charged_unanswered") >= 1, "{summary}");
     assert!(number(&summary, "recognised") >= 1, "{summary}");
+    // The store was there all the time.
+    assert_eq!((number(&summary, "spooled"), number(&summary, "drained")), (0, 0), "{summary}");
+}
+
+#[test]
+fn nothing_is_lost_although_the_store_goes_out_and_checkout_is_killed_meanwhile() {
+    let output = sixty(&["--outage", "store"]);
+    let story = stderr(&output);
+    assert!(output.status.success(), "{story}");
+    let summary = summary(&output);
+    for (key, expected) in [("orders", ORDERS), ("lost", 0), ("duplicated", 0), ("kills", 2)] {
+        assert_eq!(number(&summary, key), expected, "{key}: {summary}");
+    }
+    let captured = number(&summary, "captured");
+    assert_eq!(number(&summary, "replayed"), captured, "{summary}");
+    // What was promised from the spool came out of it, and so did the capture that was held after its sync.
+    let (spooled, drained) = (number(&summary, "spooled"), number(&summary, "drained"));
+    assert!(0 < spooled && spooled < drained, "{summary}");
+    // Checkout was killed while records waited in its spool, and took them over.
+    assert!(story.contains("! the store takes no writes"), "{story}");
+    assert!(story.contains("✓ the spool of the killed taken over"), "{story}");
+}
+
+#[test]
+fn the_demo_takes_no_store_away_but_its_own() {
+    let output = demo(&["--outage", "store", "--store", "sqlite:///somewhere/baldur.db"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("without --store"), "says what to do: {}", stderr(&output));
 }
 
 #[test]
@@ -72,8 +100,8 @@ fn the_promised_keys_come_first_and_the_story_stays_off_standard_output() {
 }
 
 /// The result of a checkout that makes this mistake, which must be found out in these words.
-fn found_out(mistake: &str, words: &str) -> Value {
-    let output = sixty(&["--broken", mistake]);
+fn found_out(mistake: &str, words: &str, more: &[&str]) -> Value {
+    let output = sixty(&[&["--broken", mistake], more].concat());
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains(words), "{}", stderr(&output));
     summary(&output)
@@ -81,16 +109,25 @@ fn found_out(mistake: &str, words: &str) -> Value {
 
 #[test]
 fn a_new_key_for_each_replay_is_found_out() {
-    let summary = found_out("new-key-per-replay", "charges were made twice");
+    let summary = found_out("new-key-per-replay", "charges were made twice", &[]);
     assert!(number(&summary, "duplicated") > 0, "{summary}");
     assert_eq!(number(&summary, "lost"), 0, "{summary}");
 }
 
 #[test]
 fn an_acknowledgement_before_the_commit_is_found_out() {
-    let summary = found_out("ack-before-commit", "were never charged");
+    let summary = found_out("ack-before-commit", "were never charged", &[]);
     assert!(number(&summary, "lost") > 0, "{summary}");
     assert_eq!(number(&summary, "duplicated"), 0, "{summary}");
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_not_spooled_is_found_out() {
+    let outage = ["--outage", "store"];
+    let summary = found_out("forget-when-out", "were never charged", &outage);
+    assert!(number(&summary, "lost") > 0, "{summary}");
+    assert_eq!(number(&summary, "duplicated"), 0, "{summary}");
+    assert!(number(&summary, "drained") < number(&summary, "spooled"), "{summary}");
 }
 
 #[test]
@@ -148,10 +185,13 @@ mod processes {
         pids.iter().filter(is_alive).copied().collect()
     }
 
-    /// Starts a demo and returns it with the processes that it named.
-    fn begun() -> (Child, BTreeSet<u32>) {
+    /// What the demo says of its services.
+    const SERVICES: &str = "gateway is pid";
+
+    /// Starts a demo and returns it with the processes that it names in the line with these words.
+    fn begun(outage: &str, words: &str) -> (Child, BTreeSet<u32>) {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_baldur"))
-            .args(["demo", "--orders", "60"])
+            .args(["demo", "--orders", "60", "--outage", outage])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -162,8 +202,8 @@ mod processes {
         let pids: BTreeSet<u32> = lines
             .by_ref()
             .map_while(Result::ok)
-            .find(|line| line.contains("gateway is pid"))
-            .expect("the services start")
+            .find(|line| line.contains(words))
+            .expect("the processes start")
             .split(|c: char| !c.is_ascii_digit())
             .filter_map(|word| word.parse().ok())
             .collect();
@@ -193,7 +233,7 @@ mod processes {
 
     #[test]
     fn ctrl_c_stops_all_processes() {
-        let (mut demo, pids) = begun();
+        let (mut demo, pids) = begun("gateway", SERVICES);
         assert_eq!((pids.len(), alive(&pids).len()), (2, 2));
         signal(&demo, "-INT");
         assert_eq!(demo.wait().expect("ends").code(), Some(130));
@@ -202,9 +242,20 @@ mod processes {
 
     #[test]
     fn services_end_when_the_demo_is_killed() {
-        let (mut demo, pids) = begun();
+        let (mut demo, pids) = begun("gateway", SERVICES);
         signal(&demo, "-KILL");
         demo.wait().expect("ends");
         gone(&pids);
+    }
+
+    #[test]
+    fn the_outage_ends_with_the_demo() {
+        for (name, code) in [("-INT", Some(130)), ("-KILL", None)] {
+            let (mut demo, pids) = begun("store", "holds its write lock");
+            assert_eq!((pids.len(), alive(&pids).len()), (1, 1));
+            signal(&demo, name);
+            assert_eq!(demo.wait().expect("ends").code(), code);
+            gone(&pids);
+        }
     }
 }

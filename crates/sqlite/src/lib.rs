@@ -25,6 +25,7 @@ mod connect;
 mod error;
 mod files;
 mod migrate;
+mod outage;
 mod ports;
 mod reader;
 mod rows;
@@ -33,6 +34,7 @@ mod store;
 mod writer;
 
 pub use config::SqliteConfig;
+pub use outage::WriteLock;
 pub use store::{SqliteStats, SqliteStore};
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use axum::{
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{post, put},
+    routing::{get, post, put},
 };
 use baldur::{
     Baldur, CapturePolicy, CaptureService, FacetScope, NewFailedOp, Settings, Status, Who,
     http_target::{HttpTarget, HttpTargetConfig},
     name::{Actor, Domain, IdempotencyKey},
     policy::{BreakerPolicy, BreakerSettings},
-    port::{CaptureStore, Disposition, ReplayHandler},
+    port::{CaptureStore, Disposition, Durability, ReplayHandler},
     protect::{CallContext, CallFailure, Protect, ProtectPolicy, Protected},
     replay::{Ramp, RateLimit, ReplayEvent, ReplayRequest},
 };
@@ -28,10 +28,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Broken, CheckoutArgs,
     child::parent_gone,
-    fail_point::{AckBeforeCommit, FailPoints, HoldingHandler, HoldingStore, NewKeyPerReplay},
+    fail_point::{
+        AckBeforeCommit, FailPoints, ForgetWhenOut, HoldingHandler, HoldingStore, NewKeyPerReplay,
+    },
     gateway::{listen, port_of},
     shop::{CAPTURED, CHARGED, WINDOW, client},
-    wire::{Accepted, FailPoint, Order, Pace, Report},
+    wire::{Accepted, FailPoint, Order, Pace, Report, SpoolState},
 };
 use crate::{
     exit::{Code, Failure},
@@ -71,6 +73,7 @@ pub(super) async fn run(args: CheckoutArgs, out: &Output) -> Result<(), Failure>
     let controls = Router::new()
         .route("/fail-point", put(arm))
         .route("/replay", put(replay))
+        .route("/spool", get(spool))
         .with_state(Arc::clone(&checkout));
     let stopped =
         |error: std::io::Error| Failure::new(Code::Failure, "checkout stopped").because(&error);
@@ -176,7 +179,7 @@ fn handler(
         .map_err(|error| failed("replay target", &error))?;
     let handler: Arc<dyn ReplayHandler> = match broken {
         Some(Broken::NewKeyPerReplay) => Arc::new(NewKeyPerReplay(Arc::new(target))),
-        Some(Broken::AckBeforeCommit) | None => Arc::new(target),
+        Some(Broken::AckBeforeCommit | Broken::ForgetWhenOut) | None => Arc::new(target),
     };
     Ok(Arc::new(HoldingHandler { handler, fail_points: fail_points.clone() }))
 }
@@ -186,10 +189,15 @@ fn store(
     broken: Option<Broken>,
     fail_points: &FailPoints,
 ) -> Arc<dyn CaptureStore> {
+    // This mistake is made below the fail points, which hold what was acknowledged as well as what was stored.
+    let store = match broken {
+        Some(Broken::ForgetWhenOut) => Arc::new(ForgetWhenOut(store)),
+        Some(Broken::AckBeforeCommit | Broken::NewKeyPerReplay) | None => store,
+    };
     let store = Arc::new(HoldingStore { store, fail_points: fail_points.clone() });
     match broken {
         Some(Broken::AckBeforeCommit) => Arc::new(AckBeforeCommit(store)),
-        Some(Broken::NewKeyPerReplay) | None => store,
+        Some(Broken::NewKeyPerReplay | Broken::ForgetWhenOut) | None => store,
     }
 }
 
@@ -210,7 +218,8 @@ async fn order(State(checkout): State<Arc<Checkout>>, Json(order): Json<Order>) 
         Ok(()) => (CHARGED, Json(Accepted::Charged)).into_response(),
         Err(Protected::Captured { captured, .. }) => {
             let merged = captured.disposition != Disposition::New;
-            (CAPTURED, Json(Accepted::Captured { merged })).into_response()
+            let spooled = captured.durability == Durability::Spooled;
+            (CAPTURED, Json(Accepted::Captured { merged, spooled })).into_response()
         }
         Err(
             failed @ (Protected::NotCaptured { .. }
@@ -222,6 +231,13 @@ async fn order(State(checkout): State<Arc<Checkout>>, Json(order): Json<Order>) 
 
 async fn arm(State(checkout): State<Arc<Checkout>>, Json(fail_point): Json<FailPoint>) {
     checkout.fail_points.arm(fail_point);
+}
+
+/// What waits in the spool, as the library counts it.
+async fn spool(State(checkout): State<Arc<Checkout>>) -> Json<SpoolState> {
+    let waiting = checkout.baldur.ledger().sums().spooled;
+    let drained = checkout.baldur.drainer().map_or(0, |drainer| drainer.status().drained);
+    Json(SpoolState { waiting, drained })
 }
 
 /// Begins to replay, and says on standard output how it goes.

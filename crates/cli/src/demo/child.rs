@@ -35,15 +35,15 @@ pub(super) struct Child {
     reports: mpsc::Receiver<Report>,
     last_words: LastWords,
     readers: [JoinHandle<()>; 2],
-    /// Where it listens.
+    /// Where it listens; 0 if it doesn't.
     pub(super) port: u16,
-    /// From where it is controlled.
+    /// From where it is controlled; 0 if it isn't.
     pub(super) control: u16,
     _alive: Option<ChildStdin>,
 }
 
 impl Child {
-    /// Starts this program with a hidden subcommand and waits until it listens.
+    /// Starts this program with a hidden subcommand and waits until it does what it is there for.
     ///
     /// Settings of the surroundings are kept from it; it gets those of `settings` only.
     pub(super) async fn start(
@@ -87,11 +87,16 @@ impl Child {
             control: 0,
             _alive: alive,
         };
-        let listening = child.report("start", PATIENCE).await?;
-        let Report::Listening { port, control } = listening else {
-            return Err(child.failure("said something else than where it listens"));
-        };
-        (child.port, child.control) = (port, control);
+        match child.report("start", PATIENCE).await? {
+            Report::Listening { port, control } => (child.port, child.control) = (port, control),
+            Report::StoreOut => {}
+            Report::Held { .. }
+            | Report::Replayed { .. }
+            | Report::Failed { .. }
+            | Report::Drained { .. } => {
+                return Err(child.failure("said something else than that it is ready"));
+            }
+        }
         Ok(child)
     }
 

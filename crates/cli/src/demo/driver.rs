@@ -1,11 +1,13 @@
 //! The driver: it plays the shop and the fate of the services, and reckons at the end.
 
+mod store;
+
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Broken,
+    Broken, Outage,
     checkout::BREAKER_OPEN_MAX,
     child::Child,
     plan::{Kill, Plan},
@@ -32,8 +34,12 @@ const ALREADY_DONE: &str = "already_done";
 pub(super) struct Settings {
     /// The store that survives the kills of checkout.
     pub(super) store: String,
+    /// The directory of checkout's spool, if it is to have one.
+    pub(super) spool: Option<String>,
     /// The namespace of this run alone.
     pub(super) namespace: String,
+    /// What goes down.
+    pub(super) outage: Outage,
     /// How checkout is broken, in tests.
     pub(super) broken: Option<Broken>,
 }
@@ -56,6 +62,7 @@ pub(super) struct Driver<'a> {
     settled: u64,
     replayed: u64,
     recognised: u64,
+    drained: u64,
     last_refusal: String,
 }
 
@@ -65,15 +72,17 @@ struct Part {
     charged: u64,
     captured: u64,
     merged: u64,
+    spooled: u64,
 }
 
 impl Part {
     fn note(&mut self, accepted: Accepted) {
         match accepted {
             Accepted::Charged => self.charged += 1,
-            Accepted::Captured { merged } => {
+            Accepted::Captured { merged, spooled } => {
                 self.captured += 1;
                 self.merged += u64::from(merged);
+                self.spooled += u64::from(spooled);
             }
         }
     }
@@ -89,8 +98,10 @@ impl Part {
                 words.push(format!("{count} {what}"));
             }
         }
-        if self.merged > 0 {
-            words.push(format!("{} of them merged", self.merged));
+        for (count, what) in [(self.merged, "merged"), (self.spooled, "spooled")] {
+            if count > 0 {
+                words.push(format!("{count} of them {what}"));
+            }
         }
         words.join(", ")
     }
@@ -125,6 +136,7 @@ impl<'a> Driver<'a> {
             settled: 0,
             replayed: 0,
             recognised: 0,
+            drained: 0,
             last_refusal: String::new(),
         })
     }
@@ -137,12 +149,19 @@ impl<'a> Driver<'a> {
         let refused = std::mem::take(&mut self.plan.refused);
         self.send("gateway refuses connections", refused).await?;
         self.set_mode(Mode::Unavailable).await?;
-        self.kill_while_capturing().await?;
+        match self.settings.outage {
+            Outage::Gateway => {
+                self.kill_while_capturing("gateway answers 503", "gateway still answers 503")
+                    .await?;
+            }
+            Outage::Store => self.lose_the_store().await?,
+        }
         let charged_unanswered = self.slow().await?;
         self.set_mode(Mode::Up).await?;
         sleep(BREAKER_PAUSE).await;
         let recovered = std::mem::take(&mut self.plan.recovered);
         self.send("gateway is back", recovered).await?;
+        self.close_spool().await?;
         let calls_before = self.ledger().await?.calls.len();
         self.kill_while_replaying().await?;
         self.drain().await?;
@@ -214,8 +233,11 @@ impl<'a> Driver<'a> {
     }
 
     /// Sends orders into an outage and kills checkout while some of their captures are under way.
-    async fn kill_while_capturing(&mut self) -> Result<(), Failure> {
-        let label = "gateway answers 503";
+    async fn kill_while_capturing(
+        &mut self,
+        label: &'static str,
+        label_after: &'static str,
+    ) -> Result<(), Failure> {
         let Kill { hold_capture, after_answers } = self.plan.kill();
         let orders = std::mem::take(&mut self.plan.unavailable);
         self.arm(FailPoint::Capture(hold_capture)).await?;
@@ -238,6 +260,7 @@ impl<'a> Driver<'a> {
             }
         }
         let unsent = sending.stop();
+        let waiting = self.spool().await?.waiting;
         self.kill_checkout().await?;
         // What the process still managed to answer counts; the rest broke off with it.
         while let Some((order, answer)) = in_time(label, sending.next()).await? {
@@ -250,8 +273,9 @@ impl<'a> Driver<'a> {
         self.story.event("checkout killed while it captured", &detail);
         self.sent_again += again.len() as u64;
         self.restart_checkout().await?;
+        self.adopt_spool(waiting).await?;
         self.send("sent again under the same keys", again).await?;
-        self.send("gateway still answers 503", unsent).await?;
+        self.send(label_after, unsent).await?;
         Ok(())
     }
 
@@ -283,7 +307,10 @@ impl<'a> Driver<'a> {
                     self.settled += 1;
                     step.tick();
                 }
-                Report::Held { .. } | Report::Listening { .. } | Report::Failed { .. } => {}
+                Report::Held { .. }
+                | Report::Listening { .. }
+                | Report::StoreOut
+                | Report::Failed { .. } => {}
                 Report::Drained { .. } => {
                     return Err(self.checkout.failure("drained the backlog without being held"));
                 }
@@ -308,7 +335,10 @@ impl<'a> Driver<'a> {
                     self.recognised += u64::from(outcome == ALREADY_DONE);
                     step.tick();
                 }
-                Report::Held { .. } | Report::Listening { .. } | Report::Failed { .. } => {}
+                Report::Held { .. }
+                | Report::Listening { .. }
+                | Report::StoreOut
+                | Report::Failed { .. } => {}
             }
         };
         self.replayed = resolved;
@@ -336,7 +366,8 @@ impl<'a> Driver<'a> {
 
     async fn restart_checkout(&mut self) -> Result<(), Failure> {
         self.checkout = start_checkout(&self.settings, self.gateway.port).await?;
-        let detail = format!("as process {}, on the same store", self.checkout.id());
+        let spool = if self.settings.spool.is_some() { " and spool" } else { "" };
+        let detail = format!("as process {}, on the same store{spool}", self.checkout.id());
         self.story.event("checkout started again", &detail);
         Ok(())
     }
@@ -366,6 +397,8 @@ impl<'a> Driver<'a> {
             recognised: self.recognised,
             rate_limit: u64::from(self.pace),
             busiest_second: busiest_second(ledger, calls_before),
+            spooled: self.promises.spooled,
+            drained: self.drained,
             milliseconds: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -378,10 +411,15 @@ async fn start_checkout(settings: &Settings, gateway: u16) -> Result<Child, Fail
         arguments.extend(["--broken", broken.as_str()]);
     }
     // The store may hold a password, which arguments would show to everybody on the machine.
-    let variables = [
+    let mut variables = vec![
         ("BALDUR__STORE__URL", settings.store.as_str()),
         ("BALDUR__NAMESPACE", settings.namespace.as_str()),
     ];
+    if let Some(spool) = &settings.spool
+        && settings.broken != Some(Broken::ForgetWhenOut)
+    {
+        variables.push(("BALDUR__SPOOL__DIR", spool));
+    }
     Child::start("checkout", &arguments, &variables).await
 }
 

@@ -1,4 +1,4 @@
-//! Where checkout can be held until it is killed, and the two mistakes that the demo must show.
+//! Where checkout can be held until it is killed, and the mistakes that the demo must show.
 //!
 //! All are decorators of the library's own ports: checkout itself knows nothing of them.
 
@@ -18,11 +18,14 @@ use baldur::{
         ReplayHandler, ReplayOutcome,
     },
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use super::wire::{FailPoint, HoldPoint, Report};
 
-/// How late the mistaken store commits what it has acknowledged.
+/// How late the mistaken store commits what it has acknowledged, and how long another waits for its store.
 const LATE: Duration = Duration::from_millis(300);
 
 /// The fail points of this process.
@@ -159,6 +162,26 @@ impl CaptureStore for AckBeforeCommit {
             store.capture_batch(captures).await
         });
         answers
+    }
+}
+
+/// Mistake: a capture that the store doesn't take is acknowledged all the same. The host has no spool, and takes it that
+/// the store will be back in a moment.
+#[derive(Debug)]
+pub(super) struct ForgetWhenOut(pub(super) Arc<dyn CaptureStore>);
+
+#[async_trait]
+impl CaptureStore for ForgetWhenOut {
+    async fn capture_batch(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureError>> {
+        let ids: Vec<_> = captures.iter().map(|capture| capture.op.id).collect();
+        let answers = timeout(LATE, self.0.capture_batch(captures)).await;
+        let mut answers = answers.unwrap_or_default().into_iter();
+        ids.into_iter()
+            .map(|id| {
+                let promised = Captured::new(id, Durability::Spooled, 1, Disposition::New);
+                Ok(answers.next().and_then(Result::ok).unwrap_or(promised))
+            })
+            .collect()
     }
 }
 

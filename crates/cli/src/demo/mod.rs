@@ -1,5 +1,5 @@
-//! The demo: a payment gateway goes down and comes back, checkout is killed twice, and the gateway's own ledger
-//! shows that no order was lost or charged twice.
+//! The demo: a payment gateway goes down and comes back, on request so does the store, checkout is killed twice, and the
+//! gateway's own ledger shows that no order was lost or charged twice.
 //!
 //! Gateway and checkout are processes of their own and talk HTTP. Checkout is an ordinary user of the library.
 
@@ -8,6 +8,7 @@ mod child;
 mod driver;
 mod fail_point;
 mod gateway;
+mod outage;
 mod plan;
 mod shop;
 mod story;
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// What the amounts of the orders are drawn from.
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
+    /// What goes down.
+    #[arg(long, value_name = "WHAT", default_value = "gateway")]
+    outage: Outage,
     /// How checkout is broken, to prove that the ledger shows it.
     #[arg(long, hide = true)]
     broken: Option<Broken>,
@@ -63,6 +67,19 @@ pub(crate) struct CheckoutArgs {
     broken: Option<Broken>,
 }
 
+/// Options of `demo-outage`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OutageArgs {}
+
+/// What goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Outage {
+    /// The payment gateway.
+    Gateway,
+    /// The payment gateway, and meanwhile the store that failed payments are kept in.
+    Store,
+}
+
 /// A mistake that the demo must show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Broken {
@@ -70,6 +87,8 @@ pub(crate) enum Broken {
     NewKeyPerReplay,
     /// A capture is acknowledged before it is committed.
     AckBeforeCommit,
+    /// A capture that the store doesn't take is acknowledged all the same, and not spooled.
+    ForgetWhenOut,
 }
 
 impl Broken {
@@ -77,21 +96,26 @@ impl Broken {
         match self {
             Self::NewKeyPerReplay => "new-key-per-replay",
             Self::AckBeforeCommit => "ack-before-commit",
+            Self::ForgetWhenOut => "forget-when-out",
         }
     }
 }
 
 /// Tells the story.
 pub(crate) async fn run(args: Args, globals: &Globals, out: &Output) -> Result<(), Failure> {
-    let Args { orders, seed, broken } = args;
+    let Args { orders, seed, outage, broken } = args;
     let started = Instant::now();
-    let (url, folder) = store(globals)?;
+    let (url, folder) = store(globals, outage)?;
+    let spool = match (&folder, outage) {
+        (Some(folder), Outage::Store) => Some(text_of(&folder.path().join("spool"))?),
+        (None, _) | (_, Outage::Gateway) => None,
+    };
     let story = Story::new(out);
     let place = if folder.is_some() { "a new SQLite file" } else { "the store that you named" };
     story.title(&format!("Baldur demo: {orders} orders, seed {seed}, {place}\n"));
     // A namespace of its own keeps this run apart from whatever else the store holds.
     let namespace = format!("demo-{:x}", SystemClock.now().as_micros());
-    let settings = Settings { store: url, namespace, broken };
+    let settings = Settings { store: url, spool, namespace, outage, broken };
     let plan = Plan::new(orders, seed);
     // Whoever is interrupted while starting drops the children, which kills them.
     let mut driver = unless_interrupted(Driver::start(&story, plan, settings)).await?;
@@ -125,7 +149,7 @@ fn verdict(summary: &Summary) -> Result<(), Failure> {
 }
 
 /// The store's URL, and the folder of a new one, which goes away with the value.
-fn store(globals: &Globals) -> Result<(String, Option<TempDir>), Failure> {
+fn store(globals: &Globals, outage: Outage) -> Result<(String, Option<TempDir>), Failure> {
     if let Some(url) = &globals.store {
         if url.starts_with("memory:") {
             return Err(Failure::new(
@@ -134,21 +158,27 @@ fn store(globals: &Globals) -> Result<(String, Option<TempDir>), Failure> {
             )
             .hint("give --store sqlite:///absolute/path.db, or none for a temporary file"));
         }
+        if outage == Outage::Store {
+            return Err(Failure::new(
+                Code::Usage,
+                "the demo takes the store away from everybody, which it does to none but its own",
+            )
+            .hint("give --outage store without --store"));
+        }
         return Ok((url.clone(), None));
     }
     let folder = tempfile::Builder::new().prefix("baldur-demo-").tempdir().map_err(|error| {
         Failure::new(Code::Failure, "a temporary folder can't be made").because(&error)
     })?;
-    let url = url_of(&folder.path().join("demo.db"))?;
+    let url = format!("sqlite://{}", text_of(&folder.path().join("demo.db"))?);
     Ok((url, Some(folder)))
 }
 
-fn url_of(path: &Path) -> Result<String, Failure> {
-    let path = path.to_str().ok_or_else(|| {
+fn text_of(path: &Path) -> Result<String, Failure> {
+    path.to_str().map(ToOwned::to_owned).ok_or_else(|| {
         Failure::new(Code::Failure, "the path of the temporary folder is no valid text")
             .hint("set TMPDIR to another folder")
-    })?;
-    Ok(format!("sqlite://{path}"))
+    })
 }
 
 /// Runs the payment gateway until the process that started it is gone.
@@ -160,4 +190,10 @@ pub(crate) async fn run_gateway(args: GatewayArgs, out: &Output) -> Result<(), F
 /// Runs the checkout service until the process that started it is gone.
 pub(crate) async fn run_checkout(args: CheckoutArgs, out: &Output) -> Result<(), Failure> {
     checkout::run(args, out).await
+}
+
+/// Keeps everybody from writing to the store until the process that started it is gone.
+pub(crate) async fn run_outage(args: OutageArgs, out: &Output) -> Result<(), Failure> {
+    let OutageArgs {} = args;
+    outage::run(out).await
 }

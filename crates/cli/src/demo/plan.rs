@@ -47,6 +47,12 @@ impl Plan {
         parts.into_iter().map(|part| part.len() as u64).sum()
     }
 
+    /// Takes out the orders of the outage that come before the store goes out as well.
+    pub(super) fn before_the_store_goes(&mut self) -> Vec<Order> {
+        let rest = self.unavailable.split_off(self.unavailable.len() / 3);
+        std::mem::replace(&mut self.unavailable, rest)
+    }
+
     /// When checkout is killed in the outage, whose orders must not have been taken out yet.
     pub(super) fn kill(&self) -> Kill {
         let orders = self.unavailable.len() as u64;
@@ -96,16 +102,21 @@ mod tests {
     #[test]
     fn every_order_has_one_part_and_every_part_has_orders() {
         for orders in [MIN_ORDERS, 21, 60, 200, 999, MAX_ORDERS] {
-            let plan = Plan::new(orders, 42);
+            let mut plan = Plan::new(orders, 42);
             let parts =
                 [&plan.healthy, &plan.refused, &plan.unavailable, &plan.slow, &plan.recovered];
             assert!(parts.iter().all(|part| !part.is_empty()), "{orders}");
             let keys: BTreeSet<_> = parts.into_iter().flatten().map(|order| &order.order).collect();
             assert_eq!((keys.len() as u64, plan.orders()), (u64::from(orders), u64::from(orders)));
-            // Two are held, so the rest must be enough to get there.
-            let Kill { hold_capture, after_answers } = plan.kill();
-            assert!(after_answers + 2 <= plan.unavailable.len() as u64, "{orders}");
-            assert!(hold_capture <= after_answers, "{orders}");
+            let kill_fits = |plan: &Plan| {
+                // Two are held, so the rest must be enough to get there.
+                let Kill { hold_capture, after_answers } = plan.kill();
+                assert!(after_answers + 2 <= plan.unavailable.len() as u64, "{orders}");
+                assert!(hold_capture <= after_answers, "{orders}");
+            };
+            kill_fits(&plan);
+            assert!(!plan.before_the_store_goes().is_empty(), "{orders}");
+            kill_fits(&plan);
         }
     }
 

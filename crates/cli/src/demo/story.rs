@@ -120,6 +120,8 @@ fn rows(summary: &Summary) -> Vec<(&'static str, String, String)> {
         recognised,
         rate_limit,
         busiest_second,
+        spooled,
+        drained,
         milliseconds,
     } = summary;
     let row = |label, value: u64, remark: &str| (label, value.to_string(), remark.to_owned());
@@ -128,11 +130,18 @@ fn rows(summary: &Summary) -> Vec<(&'static str, String, String)> {
     let merged_of = format!("of {sent_again} that were sent again after a kill");
     let recognised_of =
         format!("by their key; {charged_unanswered} had been charged without an answer");
-    vec![
+    let mut rows = vec![
         row("orders", *orders, "answered by checkout with 2xx"),
         row("charged at once", *charged_at_once, ""),
         row("captured", *captured, "accepted for later while the gateway failed"),
         row("merged", *merged, &merged_of),
+    ];
+    if *spooled > 0 || *drained > 0 {
+        rows.push(row("spooled", *spooled, "of the captured; the store did not take them"));
+        let brought = "records of the spool, brought to the store when it was back";
+        rows.push(row("drained", *drained, brought));
+    }
+    rows.extend([
         row("replayed", *replayed, &rate),
         row("recognised", *recognised, &recognised_of),
         row("kills", *kills, "of checkout, with SIGKILL"),
@@ -143,7 +152,8 @@ fn rows(summary: &Summary) -> Vec<(&'static str, String, String)> {
             format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100),
             String::new(),
         ),
-    ]
+    ]);
+    rows
 }
 
 fn style(total: usize, color: bool) -> ProgressStyle {

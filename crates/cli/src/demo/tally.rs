@@ -17,6 +17,8 @@ pub(super) struct Promises {
     pub(super) captured: u64,
     /// Of the captured, those whose capture was there already.
     pub(super) merged: u64,
+    /// Of the captured, those that the store did not take when they were answered.
+    pub(super) spooled: u64,
 }
 
 impl Promises {
@@ -27,9 +29,10 @@ impl Promises {
         }
         match accepted {
             Accepted::Charged => self.charged += 1,
-            Accepted::Captured { merged } => {
+            Accepted::Captured { merged, spooled } => {
                 self.captured += 1;
                 self.merged += u64::from(merged);
+                self.spooled += u64::from(spooled);
             }
         }
     }
@@ -85,6 +88,8 @@ pub(super) struct Summary {
     pub(super) recognised: u64,
     pub(super) rate_limit: u64,
     pub(super) busiest_second: u64,
+    pub(super) spooled: u64,
+    pub(super) drained: u64,
     pub(super) milliseconds: u64,
 }
 
@@ -97,6 +102,10 @@ impl Summary {
         }
         if self.duplicated > 0 {
             broken.push(format!("{} charges were made twice", self.duplicated));
+        }
+        if self.drained < self.spooled {
+            let (spooled, drained) = (self.spooled, self.drained);
+            broken.push(format!("{spooled} captures were spooled, but {drained} drained"));
         }
         if self.kills != 2 {
             broken.push(format!("checkout was killed {} times instead of twice", self.kills));
@@ -117,9 +126,10 @@ mod tests {
     fn lost_are_promises_without_a_charge() {
         let mut promises = Promises::default();
         promises.note("a", Accepted::Charged);
-        promises.note("b", Accepted::Captured { merged: true });
-        promises.note("b", Accepted::Captured { merged: true });
-        assert_eq!((promises.orders(), promises.captured, promises.merged), (2, 1, 1));
+        promises.note("b", Accepted::Captured { merged: true, spooled: true });
+        promises.note("b", Accepted::Captured { merged: true, spooled: true });
+        assert_eq!((promises.orders(), promises.captured), (2, 1));
+        assert_eq!((promises.merged, promises.spooled), (1, 1));
         assert_eq!(promises.lost(&[charge("a", "a"), charge("c", "c")]), ["b"]);
         assert!(promises.lost(&[charge("a", "a"), charge("b", "x")]).is_empty());
     }

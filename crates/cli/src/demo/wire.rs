@@ -21,6 +21,8 @@ pub(super) enum Accepted {
     Captured {
         /// Whether a capture of the same order was there already.
         merged: bool,
+        /// Whether it waits in the spool, since the store did not take it.
+        spooled: bool,
     },
 }
 
@@ -54,6 +56,15 @@ pub(super) struct Ledger {
     pub(super) charges: Vec<Charge>,
     /// When each call came that was not refused, in milliseconds since the gateway's start.
     pub(super) calls: Vec<u64>,
+}
+
+/// What waits in checkout's spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SpoolState {
+    /// Records that wait.
+    pub(super) waiting: u64,
+    /// Records that this process has brought to the store.
+    pub(super) drained: u64,
 }
 
 /// How fast checkout is to replay.
@@ -96,6 +107,8 @@ pub(super) enum Report {
         /// The port from which it is controlled.
         control: u16,
     },
+    /// Nobody can write to the store from now on.
+    StoreOut,
     /// A fail point holds it.
     Held {
         /// Which.

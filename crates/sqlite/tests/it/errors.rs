@@ -13,6 +13,7 @@ use baldur_core::{
     port::{CaptureError, CaptureStore, CheckDepth, EntryReader, StoreAdmin},
     query::ListQuery,
 };
+use baldur_sqlite::WriteLock;
 
 use crate::support::{Lab, config, found, impatient, keep, open, open_at, problems, raw, run};
 
@@ -44,6 +45,35 @@ async fn a_file_that_others_hold_is_busy() {
     assert_eq!(found(&lab.store, &[capture.op.id]).await, 0);
     run(&mut other, "ROLLBACK").await;
     lab.keep(capture).await.expect("the file is free again");
+}
+
+#[tokio::test]
+async fn an_outage_lasts_as_long_as_the_write_lock_is_held() {
+    let lab = Lab::with(impatient).await;
+    let path = lab.store.path().to_owned();
+    let first = lab.captures.an_op().build();
+    lab.keep(first.clone()).await.expect("nobody holds the lock");
+    let lock = WriteLock::take(&impatient(config(&path))).await.expect("free");
+    let second = lab.captures.an_op().build();
+    let error = backend(lab.keep(second.clone()).await);
+    assert_eq!((error.kind(), error.outcome()), (BackendKind::Busy, Outcome::NotApplied));
+    let taken = WriteLock::take(&impatient(config(&path))).await.expect_err("there is one lock");
+    assert_eq!(taken.kind(), BackendKind::Busy);
+    // A host that starts meanwhile opens the file and reads it.
+    let late = open_at(&path).await.expect("opening writes nothing");
+    assert_eq!(found(&late, &[first.op.id, second.op.id]).await, 1);
+    lock.release().await.expect("closed in order");
+    keep(&late, second).await.expect("the file is free again");
+    late.close().await;
+}
+
+#[tokio::test]
+async fn a_lock_on_a_file_that_is_not_there_is_refused_and_makes_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("none.db");
+    let error = WriteLock::take(&impatient(config(&path))).await.expect_err("no file");
+    assert_eq!(error.kind(), BackendKind::Unavailable);
+    assert!(!path.exists());
 }
 
 #[tokio::test]
