@@ -171,9 +171,9 @@ async fn an_entry_whose_result_found_no_room_is_replayed_again() {
     let world = World::new();
     let id = world.captured(vec![op("payment")]).await[0];
     let faulty = Faulty::new(&world.store);
-    let faults = Arc::clone(&faulty.faults);
+    let trouble = Arc::clone(&faulty.faults);
     let handler = TestHandler::new(move |_, _| {
-        faults.full.store(true, Ordering::SeqCst);
+        trouble.full.store(true, Ordering::SeqCst);
         async { succeeded() }
     });
     let (first, registry) = handler.handles("payment");
