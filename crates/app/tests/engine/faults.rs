@@ -28,6 +28,8 @@ pub(crate) struct Faults {
     pub(crate) on_claimed: Mutex<Option<Box<dyn Fn() + Send>>>,
     pub(crate) extends_fail: AtomicBool,
     pub(crate) extends_are_stale: AtomicBool,
+    /// Extensions and settles find no room.
+    pub(crate) full: AtomicBool,
     /// So many settles are applied without anybody hearing of it.
     pub(crate) settles_unheard: AtomicU32,
     /// So many captures are applied without anybody hearing of it.
@@ -61,6 +63,10 @@ pub(crate) fn unreachable(operation: &'static str) -> BackendError {
     BackendError::new("test", operation, BackendKind::Unavailable).retryable()
 }
 
+fn no_room(operation: &'static str) -> BackendError {
+    BackendError::new("test", operation, BackendKind::Full).retryable().not_applied()
+}
+
 /// Uses one up, if there is one.
 fn take(count: &AtomicU32) -> bool {
     count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
@@ -80,6 +86,9 @@ impl ClaimStore for Faulty {
     }
 
     async fn extend(&self, extend: Extend) -> Vec<Result<(), ClaimError>> {
+        if self.faults.full.load(Ordering::SeqCst) {
+            return extend.claims.iter().map(|_| Err(no_room("extend").into())).collect();
+        }
         if self.faults.extends_fail.load(Ordering::SeqCst) {
             return extend.claims.iter().map(|_| Err(unreachable("extend").into())).collect();
         }
@@ -96,6 +105,9 @@ impl ClaimStore for Faulty {
     }
 
     async fn settle_batch(&self, settles: Vec<Settle>) -> Vec<Result<Settled, ClaimError>> {
+        if self.faults.full.load(Ordering::SeqCst) {
+            return settles.iter().map(|_| Err(no_room("settle").into())).collect();
+        }
         let answers = self.store.settle_batch(settles).await;
         if take(&self.faults.settles_unheard) {
             return answers.iter().map(|_| Err(unreachable("settle").into())).collect();

@@ -167,6 +167,33 @@ async fn settles_are_given_up_when_the_claim_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_whose_result_found_no_room_is_replayed_again() {
+    let world = World::new();
+    let id = world.captured(vec![op("payment")]).await[0];
+    let faulty = Faulty::new(&world.store);
+    let trouble = Arc::clone(&faulty.faults);
+    let handler = TestHandler::new(move |_, _| {
+        trouble.full.store(true, Ordering::SeqCst);
+        async { succeeded() }
+    });
+    let (first, registry) = handler.handles("payment");
+    let engine = world.engine_on(Arc::new(faulty), registry, policy());
+    let report = run(&engine, ReplayRequest::due()).await;
+    assert_eq!((report.stale, report.succeeded, report.claimed), (1, 0, 1));
+    assert_eq!(world.entry(id).await.state.status, Status::Replaying);
+
+    let (second, registry) = TestHandler::always(succeeded()).handles("payment");
+    virtual_time(SECOND * 4).await;
+    let report = run(&world.engine(registry, policy()), ReplayRequest::due()).await;
+    assert_eq!((report.succeeded, report.claimed), (1, 1));
+    assert_eq!(world.entry(id).await.state.status, Status::Resolved);
+    // As the idempotency key is the entry's, both calls of the target carry the same one.
+    let called = [first.calls(), second.calls()].concat();
+    let called: Vec<_> = called.iter().map(|(id, context, _)| (*id, context.attempt)).collect();
+    assert_eq!(called, [(id, 1), (id, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_gives_no_claims_ends_the_run_after_its_patience() {
     let world = World::new();
     world.captured(ops("payment", 3)).await;

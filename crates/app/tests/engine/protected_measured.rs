@@ -10,7 +10,7 @@ use baldur_app::{
     protect::{CallFailure, ConcurrencyPolicy, OnDrop, RetryBudgetPolicy},
 };
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
 use tokio::time::timeout;
@@ -21,9 +21,9 @@ use crate::{
     world::{SECOND, World, virtual_time},
 };
 
-/// Sums counters and counts what histograms get, by name and labels.
+/// Sums counters, counts what histograms get, and shows gauges, by name and labels.
 #[derive(Clone, Default)]
-struct Sums(Arc<Mutex<BTreeMap<String, u64>>>);
+pub(crate) struct Sums(Arc<Mutex<BTreeMap<String, u64>>>, Arc<Mutex<BTreeMap<String, f64>>>);
 
 struct Sum(Sums, String);
 
@@ -39,7 +39,21 @@ impl CounterFn for Sum {
 
 impl HistogramFn for Sum {
     fn record(&self, _: f64) {
-        self.increment(1);
+        CounterFn::increment(self, 1);
+    }
+}
+
+impl GaugeFn for Sum {
+    fn increment(&self, value: f64) {
+        *self.0.1.lock().expect("not poisoned").entry(self.1.clone()).or_default() += value;
+    }
+
+    fn decrement(&self, value: f64) {
+        GaugeFn::increment(self, -value);
+    }
+
+    fn set(&self, value: f64) {
+        self.0.1.lock().expect("not poisoned").insert(self.1.clone(), value);
     }
 }
 
@@ -53,8 +67,13 @@ impl Sums {
         Arc::new(Sum(self.clone(), format!("{}{{{}}}", key.name(), labels.join(","))))
     }
 
-    fn get(&self, name: &str) -> u64 {
+    pub(crate) fn get(&self, name: &str) -> u64 {
         self.0.lock().expect("not poisoned").get(name).copied().unwrap_or_default()
+    }
+
+    /// What a gauge shows; `None` for one that nobody set.
+    pub(crate) fn level(&self, name: &str) -> Option<f64> {
+        self.1.lock().expect("not poisoned").get(name).copied()
     }
 }
 
@@ -67,8 +86,8 @@ impl Recorder for Sums {
         Counter::from_arc(self.of(key))
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.of(key))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -76,9 +95,14 @@ impl Recorder for Sums {
     }
 }
 
-/// Runs on one thread, whose recorder this is.
 fn measured(test: impl Future<Output = ()>) -> Sums {
+    measured_by(|_| test)
+}
+
+/// Runs on one thread, whose recorder this is.
+pub(crate) fn measured_by<F: Future<Output = ()>>(test: impl FnOnce(Sums) -> F) -> Sums {
     let sums = Sums::default();
+    let test = test(sums.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

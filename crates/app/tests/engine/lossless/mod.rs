@@ -2,6 +2,7 @@
 
 mod disk;
 mod drained;
+mod measured;
 mod outage;
 mod plant;
 mod property;
