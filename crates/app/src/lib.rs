@@ -6,6 +6,7 @@ pub mod drain;
 pub mod entries;
 pub mod env;
 pub mod housekeeping;
+mod labels;
 pub mod ledger;
 pub mod metrics;
 pub mod outbox;

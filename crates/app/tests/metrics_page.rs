@@ -16,7 +16,8 @@ Baldur counts through the [`metrics`](https://docs.rs/metrics) façade: a host t
 `baldur serve` installs one and offers `GET /metrics` as Prometheus text, where each metric is described from the start, also before anything was counted.
 
 Names are `baldur_<area>_<thing>_<unit>`: counters end with `_total`, times are seconds (`_seconds`), sizes are bytes (`_bytes`), gauges of things end with the thing.
-Labels take few values: words that the help lists, route templates, and domains and dependencies, of which capture admits few.
+Labels take few values: words that the help lists, route templates, and domains and dependencies.
+Of domains, and of dependencies that captures name, the first 1000 of a process have values of their own; counters of others are summed up under `(other)`.
 Gauges of the store are read when they are asked for: when the store doesn't answer in time they are absent, and `baldur_store_up` is 0.
 Those of the spool are read then, too, and are absent in a process without one.
 

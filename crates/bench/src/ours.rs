@@ -110,6 +110,7 @@ impl Ports {
                     holder: WorkerName::parse("bench")?,
                     lease: Duration::from_mins(1),
                     force: false,
+                    unchanged_since: None,
                     evidence: evidence(),
                 },
             })

@@ -1,6 +1,6 @@
 //! Answers to lines of input: one line for each, written once per group.
 
-use baldur_http::forms::{ErrorAnswer, LineAnswer};
+use baldur_http::forms::LineAnswer;
 use serde::Serialize;
 
 use crate::{
@@ -40,7 +40,7 @@ impl<'a> Answers<'a> {
         if !self.out.is_json() {
             self.problems.push(format!("line {line}: {} ({code})", text::plain(message)));
         }
-        self.push(&LineAnswer { line, error: ErrorAnswer { code, message } })
+        self.push(&LineAnswer::refused(line, code, message))
     }
 
     fn push(&mut self, answer: &impl Serialize) -> Result<(), Failure> {

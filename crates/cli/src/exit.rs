@@ -127,6 +127,7 @@ impl HasCode for ClaimError {
             Self::NotFound(_) => Code::NotFound,
             Self::NotClaimable { .. }
             | Self::NotReplayable(_)
+            | Self::Changed(_)
             | Self::Blocked { .. }
             | Self::Stale { .. }
             | Self::NotAllowed { .. } => Code::Conflict,

@@ -63,6 +63,7 @@ impl StoreUnderTest {
             holder: parsed("worker"),
             lease: LEASE,
             force: false,
+            unchanged_since: None,
             evidence: evidence(&self.clock),
         }
     }

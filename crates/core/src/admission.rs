@@ -70,12 +70,16 @@ impl ExportedEntry {
 }
 
 impl ClaimBatch {
-    /// Whether the claim asks for at least one and at most [`MAX_CLAIM`] entries.
+    /// Whether the claim asks for at least one and at most [`MAX_CLAIM`] entries, and names a time only for entries that
+    /// it names.
     ///
     /// # Errors
     ///
     /// Says how many it asks for.
     pub fn check(&self) -> Result<(), String> {
+        if let (ClaimSelect::Due { .. }, Some(_)) = (&self.select, self.terms.unchanged_since) {
+            return Err("only entries named by id can be left out for having changed".to_owned());
+        }
         let asked = match &self.select {
             ClaimSelect::Due { limit, .. } => *limit,
             ClaimSelect::Ids(ids) => ids.len(),
@@ -168,7 +172,8 @@ mod tests {
         let holder = WorkerName::parse("worker").expect("a name");
         let evidence = Evidence::system(Timestamp::UNIX_EPOCH);
         let lease = std::time::Duration::from_secs(1);
-        ClaimBatch { select, terms: ClaimTerms { holder, lease, force: false, evidence } }
+        let terms = ClaimTerms { holder, lease, force: false, unchanged_since: None, evidence };
+        ClaimBatch { select, terms }
     }
 
     fn settle(outcome: SettleOutcome) -> Settle {

@@ -7,6 +7,7 @@ use crate::{
     failed_op::{Cause, FailedOp, ResolutionType},
     id::{ClaimToken, EntryId},
     name::{Domain, ServiceName, WorkerName},
+    time::Timestamp,
 };
 
 /// Keep this operation.
@@ -131,6 +132,9 @@ pub struct ClaimTerms {
     pub lease: Duration,
     /// Also claim entries that wait for a person, with a fresh budget. Meant for claims by id.
     pub force: bool,
+    /// Claim only what has not changed after this, by the store's clock: for who looked at the entries before, and
+    /// must not undo what others did since, such as a wait that a target asked for. Claims by id only.
+    pub unchanged_since: Option<Timestamp>,
     /// Who, when, why.
     pub evidence: Evidence,
 }

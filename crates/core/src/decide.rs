@@ -37,6 +37,8 @@ pub enum ClaimRefusal {
     Status(Status),
     /// The entry can't be replayed at all.
     NotReplayable,
+    /// It changed after the time that the terms name.
+    Changed,
 }
 
 /// What becomes of a settle.
@@ -100,6 +102,9 @@ pub fn claim(
     let to = next_status(state.status, cause).ok_or(ClaimRefusal::Status(state.status))?;
     if state.not_replayable.is_some() {
         return Err(ClaimRefusal::NotReplayable);
+    }
+    if terms.unchanged_since.is_some_and(|since| state.updated_at > since) {
+        return Err(ClaimRefusal::Changed);
     }
     let mut after = state.clone();
     if redrive {

@@ -156,6 +156,11 @@ impl ApiKeys {
             return Ok(Caller { name, roles: vec![Role::Admin] });
         }
         let shown = shown(headers)?;
+        let unknown = || unauthorized("this key is not known here");
+        // A digest may be that of anything, also of nothing at all.
+        if shown.len() < MIN_KEY_BYTES {
+            return Err(unknown());
+        }
         let digest: [u8; 32] = Sha256::digest(shown).into();
         // Every key is compared, and each in constant time: how long it takes tells nothing.
         let mut found = None;
@@ -164,7 +169,6 @@ impl ApiKeys {
                 found = Some(key);
             }
         }
-        let unknown = || unauthorized("this key is not known here");
         let key = found.ok_or_else(unknown)?;
         Ok(Caller { name: key.name.clone(), roles: key.roles.clone() })
     }
@@ -274,6 +278,17 @@ mod tests {
         let twice = ["a", "b"].map(|name| ApiKey::new(name, &KEY.into(), vec![Role::Read]));
         let twice = twice.into_iter().collect::<Result<Vec<_>, _>>().expect("usable");
         assert_eq!(ApiKeys::new(twice).map(|_| ()), Err(KeyError::Repeated));
+    }
+
+    #[test]
+    fn a_key_that_is_too_short_to_be_one_is_never_known() {
+        // What `printf '' | sha256sum` says, such as where a variable was not set.
+        let hex = format!("{:x}", Sha256::digest(""));
+        let key = ApiKey::from_sha256("a", &hex, vec![Role::Admin]).expect("a digest");
+        let keys = ApiKeys::new(vec![key]).expect("one");
+        for pair in [("x-api-key", ""), ("authorization", "Bearer ")] {
+            assert!(keys.caller(&headers(&[pair])).is_err(), "{pair:?}");
+        }
     }
 
     #[test]

@@ -179,10 +179,7 @@ impl Problem {
                 operation(failure.code(), failure.to_string())
             }
         };
-        problem.0.outcome = Some(match failure.outcome() {
-            Outcome::NotApplied => "not_applied",
-            Outcome::Unknown => "unknown",
-        });
+        problem.0.outcome = Some(outcome_word(failure.outcome()));
         problem.0.id = id.map(|id| id.to_string());
         problem
     }
@@ -209,6 +206,14 @@ const RETRY_SOON: u32 = 5;
 
 /// Seconds after which a person may have made room.
 const RETRY_FULL: u32 = 30;
+
+/// What is known of an effect, as answers say it.
+pub(crate) const fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotApplied => "not_applied",
+        Outcome::Unknown => "unknown",
+    }
+}
 
 /// A problem with an operation, under the code that capture has for it.
 pub(crate) fn operation(code: &'static str, detail: String) -> Problem {

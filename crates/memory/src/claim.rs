@@ -168,6 +168,7 @@ fn claim_one(
     let change = decide::claim(id, &row.op.state, terms, now).map_err(|refusal| match refusal {
         ClaimRefusal::Status(status) => ClaimError::NotClaimable { id, status },
         ClaimRefusal::NotReplayable => ClaimError::NotReplayable(id),
+        ClaimRefusal::Changed => ClaimError::Changed(id),
     })?;
     if let Some(by) = table.blocker_of(&row.op) {
         return Err(ClaimError::Blocked { id, by });

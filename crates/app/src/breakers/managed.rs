@@ -67,6 +67,8 @@ pub(super) struct Pending {
     pub(super) changes: u64,
     /// Orders that others don't know.
     pub(super) orders: u64,
+    /// Whether the last of them lifts what was ordered.
+    pub(super) lifts: bool,
     /// Who gave or lifted the last of them.
     pub(super) who: Option<Who>,
 }
@@ -74,6 +76,11 @@ pub(super) struct Pending {
 impl Pending {
     pub(super) fn is_any(&self) -> bool {
         self.changes > 0 || self.orders > 0
+    }
+
+    /// Whether the order that others don't know has ended by itself: it must not lift what they ordered since.
+    pub(super) fn order_is_over(&self, breaker: &Breaker, now: Duration) -> bool {
+        self.orders > 0 && !self.lifts && breaker.order(now).is_none()
     }
 
     /// Forgets what others were told, but not what came in the meantime.
@@ -182,6 +189,7 @@ impl ManagedBreaker {
         self.step(now, Source::Here, |breaker, pending| {
             obey(breaker, order, now);
             pending.orders += 1;
+            pending.lifts = order.is_none();
             pending.who = Some(who.clone());
         });
         let to = order.map_or("auto", |order| order.state.as_str());

@@ -82,10 +82,17 @@ impl ManagedBreaker {
     /// Takes over what others saved since this process looked last.
     pub(super) fn hear(&self, shared: &SharedBreaker, heard: Heard, now: Duration) {
         self.step(now, Source::Others, |breaker, pending| {
-            if pending.orders == 0 {
-                obey(breaker, shared.forced, heard.at);
-            }
+            heed(breaker, pending, shared, heard.at, now);
             adopt(breaker, pending, shared, heard, now);
+        });
+    }
+
+    /// Does as others ordered before, where an order of this process stood against it and has ended.
+    pub(super) fn hear_order(&self, shared: &SharedBreaker, at: Duration, now: Duration) {
+        self.step(now, Source::Others, |breaker, pending| {
+            if pending.order_is_over(breaker, now) {
+                heed(breaker, pending, shared, at, now);
+            }
         });
     }
 
@@ -96,6 +103,10 @@ impl ManagedBreaker {
             let core = self.lock();
             let (breaker, pending) = core.parts();
             if !unknown && !pending.is_any() {
+                return None;
+            }
+            // Others' orders are looked at again before anything is saved.
+            if !unknown && pending.order_is_over(breaker, now) {
                 return None;
             }
             let forced = forced(breaker, now);
@@ -113,6 +124,22 @@ impl ManagedBreaker {
             evidence: env.evidence(&who),
         };
         Some(News { save, pending })
+    }
+}
+
+/// Does as others ordered, unless they don't know yet what was ordered here.
+fn heed(
+    breaker: &mut Breaker,
+    pending: &mut Pending,
+    shared: &SharedBreaker,
+    at: Duration,
+    now: Duration,
+) {
+    if pending.order_is_over(breaker, now) {
+        pending.orders = 0;
+    }
+    if pending.orders == 0 {
+        obey(breaker, shared.forced, at);
     }
 }
 

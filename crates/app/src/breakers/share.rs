@@ -222,7 +222,7 @@ impl Sync {
             return;
         };
         if self.seen.get(breaker.name()) == Some(&shared.version) {
-            return;
+            return breaker.hear_order(shared, at, self.mono());
         }
         self.seen.insert(breaker.name().clone(), shared.version);
         let env = &self.breakers.inner.env;

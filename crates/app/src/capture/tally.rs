@@ -6,7 +6,7 @@ use baldur_core::{
     port::{CaptureError, Captured, Disposition, Durability},
 };
 
-use crate::metrics::CAPTURES;
+use crate::{labels, metrics::CAPTURES};
 
 /// The domain of operations that were refused before they had one: what they named may be anything.
 const REFUSED: &str = "(refused)";
@@ -29,7 +29,7 @@ impl Tally {
 
     pub(super) fn tell(self) {
         for (domain, answer, count) in self.counts {
-            let domain = domain.as_str().to_owned();
+            let domain = labels::domain(&domain);
             metrics::counter!(CAPTURES.name, "domain" => domain, "answer" => answer)
                 .increment(count);
         }

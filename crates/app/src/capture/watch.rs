@@ -13,8 +13,11 @@ use baldur_core::{
     port::{CaptureError, CaptureStore, Captured, Evicted, LimitScope, LiveCounts},
 };
 
-use crate::metrics::{
-    OVERFLOW_ALARM_PERCENT, OVERFLOW_EVICTIONS, OVERFLOW_LIVE_ENTRIES, OVERFLOW_REFUSALS,
+use crate::{
+    labels,
+    metrics::{
+        OVERFLOW_ALARM_PERCENT, OVERFLOW_EVICTIONS, OVERFLOW_LIVE_ENTRIES, OVERFLOW_REFUSALS,
+    },
 };
 
 /// At which share of a limit alarms are raised, in percent.
@@ -65,7 +68,7 @@ impl OverflowWatch {
             Err(CaptureError::LimitReached { scope, live, limit }) => {
                 metrics::counter!(
                     OVERFLOW_REFUSALS.name,
-                    "domain" => domain.as_str().to_owned(), "scope" => scope.as_str()
+                    "domain" => labels::domain(domain), "scope" => scope.as_str()
                 )
                 .increment(1);
                 self.seen(*scope, domain, *live, *limit);
@@ -83,8 +86,11 @@ impl OverflowWatch {
         // Alarms are plain data: after a panic elsewhere they are as good as before.
         let changes =
             self.alarms.lock().unwrap_or_else(PoisonError::into_inner).seen(domain, live, limit);
+        let label = domain.map_or(Some(ALL_DOMAINS.to_owned()), |_| labels::own_domain(name));
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        metrics::gauge!(OVERFLOW_LIVE_ENTRIES.name, "domain" => name.to_owned()).set(live as f64);
+        if let Some(label) = &label {
+            metrics::gauge!(OVERFLOW_LIVE_ENTRIES.name, "domain" => label.clone()).set(live as f64);
+        }
         for change in changes {
             let scope = scope.as_str();
             let now = match change {
@@ -111,7 +117,9 @@ impl OverflowWatch {
                     then
                 }
             };
-            metrics::gauge!(OVERFLOW_ALARM_PERCENT.name, "domain" => name.to_owned()).set(now);
+            if let Some(label) = &label {
+                metrics::gauge!(OVERFLOW_ALARM_PERCENT.name, "domain" => label.clone()).set(now);
+            }
         }
     }
 }
@@ -129,7 +137,7 @@ fn log_evicted(gone: &Evicted, newcomer: &baldur_core::EntryId) {
         made_room_for = %newcomer,
         "overflow.entry_evicted"
     );
-    metrics::counter!(OVERFLOW_EVICTIONS.name, "domain" => domain.as_str().to_owned()).increment(1);
+    metrics::counter!(OVERFLOW_EVICTIONS.name, "domain" => labels::domain(domain)).increment(1);
 }
 
 /// What is known of a capture when its answer comes.

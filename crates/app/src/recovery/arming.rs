@@ -11,7 +11,7 @@ use baldur_core::{
 use tokio::time::timeout;
 
 use super::{MAX_DEPENDENCIES, parts::Parts};
-use crate::metrics::RECOVERY_ARMED;
+use crate::{labels, metrics::RECOVERY_ARMED};
 
 /// Entries that have to be counted one by one are counted no further.
 const MOST_COUNTED: u64 = 10_000;
@@ -227,10 +227,13 @@ impl Parts {
 }
 
 fn tell(arming: &DependencyArming) {
+    // Both names are those of entries, and who captures them may choose ever new ones.
+    let Some(dependency) = labels::own_dependency(&arming.dependency) else { return };
     for domain in &arming.domains {
+        let Some(name) = labels::own_domain(domain.domain.as_str()) else { continue };
         metrics::gauge!(
             RECOVERY_ARMED.name,
-            "dependency" => arming.dependency.to_string(), "domain" => domain.domain.to_string()
+            "dependency" => dependency.clone(), "domain" => name
         )
         .set(if domain.arming.is_armed() { 1.0 } else { 0.0 });
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baldur_core::policy::BreakerState;
+use baldur_core::{name::ServiceName, policy::BreakerState};
 use tokio::sync::{
     broadcast::{Receiver, error::RecvError},
     mpsc,
@@ -21,6 +21,13 @@ pub(super) struct Following {
     closing: CancellationToken,
 }
 
+/// Whether events were lost on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missed {
+    Nothing,
+    Some,
+}
+
 impl Following {
     /// Hears everything from now on.
     pub(super) fn new(
@@ -34,7 +41,7 @@ impl Following {
     }
 
     pub(super) async fn run(&mut self) {
-        self.look_around();
+        self.look_around(Missed::Nothing);
         loop {
             let event = tokio::select! {
                 () = self.closing.cancelled() => return,
@@ -44,7 +51,7 @@ impl Following {
                 Ok(event) => self.hear(&event),
                 Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "recovery.breaker_events_missed");
-                    self.look_around();
+                    self.look_around(Missed::Some);
                 }
                 Err(RecvError::Closed) => return,
             }
@@ -52,7 +59,10 @@ impl Following {
     }
 
     fn hear(&self, event: &BreakerEvent) {
-        if event.from == event.to {
+        // A breaker that closed behind an order shows it only when the order ends, and looks closed before and after.
+        let came_back =
+            event.to == BreakerState::Closed && !event.forced && self.was_down(&event.dependency);
+        if event.from == event.to && !came_back {
             return;
         }
         match event.to {
@@ -65,10 +75,15 @@ impl Following {
         }
     }
 
-    /// Catches up with what was not heard: who is open is down, and who was down and is closed is back.
-    fn look_around(&self) {
+    fn was_down(&self, dependency: &ServiceName) -> bool {
+        self.board.get(dependency).is_some_and(|status| status.is_down)
+    }
+
+    /// Catches up with what was not heard: who is open is down, and who was down and is closed is back. Where events were
+    /// missed, who is closed may have been down without anybody knowing.
+    fn look_around(&self, missed: Missed) {
         for breaker in self.breakers.states() {
-            let was_down = self.board.get(&breaker.name).is_some_and(|status| status.is_down);
+            let was_down = missed == Missed::Some || self.was_down(&breaker.name);
             match breaker.state {
                 BreakerState::Open => self.tell(Command::Down(breaker.name)),
                 BreakerState::Closed if was_down && breaker.forced.is_none() => {

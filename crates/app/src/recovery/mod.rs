@@ -266,7 +266,9 @@ impl Recovery {
     ///
     /// When that takes longer than `timeout`. What remained was dropped, and its claims run out.
     pub async fn close(&self, timeout: Duration) -> Result<(), CloseTimeout> {
-        let _ = self.inner.parts.close_by.set(Instant::now() + timeout);
+        // More than the longest grace makes no difference, and may be more than a clock can hold.
+        let close_by = Instant::now() + timeout.min(Duration::from_hours(24));
+        let _ = self.inner.parts.close_by.set(close_by);
         self.inner.tasks.close(timeout).await
     }
 }

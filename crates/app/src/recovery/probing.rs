@@ -15,7 +15,8 @@ use crate::metrics::RECOVERY_PROBES;
 /// Asks while the dependency is known to be down, or entries wait for it.
 ///
 /// It tells of the dependency once each time it comes back: at first, after a failed probe, and after a sweep that
-/// stopped because the dependency failed. Else entries whose replays fail would be brought forward with every answer.
+/// stopped because the dependency failed. Also when entries wait after a sweep that left none: they came later, as what was
+/// spooled during an outage does. Else entries whose replays fail would be brought forward with every answer.
 pub(super) struct Probing {
     pub(super) parts: Arc<Parts>,
     pub(super) dependency: ServiceName,
@@ -55,9 +56,15 @@ impl Probing {
         if status.as_ref().is_some_and(|status| status.phase == Phase::Sweeping) {
             return false;
         }
-        if status.is_some_and(|status| status.is_down) {
+        if status.as_ref().is_some_and(|status| status.is_down) {
             self.is_told = false;
             return true;
+        }
+        let at_rest = status.is_none_or(|status| status.phase == Phase::Idle);
+        if at_rest && self.is_told {
+            let domains = self.parts.armed_domains(&self.dependency);
+            let waiting = self.parts.waiting(&self.dependency, Some(&domains)).await;
+            self.is_told = waiting.is_none_or(|waiting| waiting == 0);
         }
         // A store that doesn't say how many wait is no reason to stop asking.
         self.parts.waiting(&self.dependency, None).await != Some(0)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use baldur_core::{
-    ResolutionType,
+    ResolutionType, Timestamp,
     name::{Domain, ServiceName},
 };
 use tokio::{sync::Notify, time::Instant};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Phase, StopCause, WaitCause, governor::SweepGovernor, parts::Parts, shared_pace::SharedPace,
-    success::SuccessWatch, walk::Walk,
+    success::SuccessWatch, walk::Found, walk::Walk,
 };
 use crate::replay::{ReplayReport, ReplayRequest, ReplaySelect, StopReason};
 
@@ -127,7 +127,7 @@ impl Sweep {
                 let domains = domains.iter().cloned().collect();
                 let dependency = Some(self.dependency.clone());
                 let select = ReplaySelect::Due { domains, dependency };
-                self.replay(select, &governor, &mut sum).await
+                self.replay(select, None, &governor, &mut sum).await
             }
         };
         // Too few for the watch, but not one of them worked. What a good sweep left may well fail by itself.
@@ -169,15 +169,16 @@ impl Sweep {
                 () = self.cancel.cancelled() => return Pass::Stopped(self.cancelled()),
                 found = walk.next() => found,
             };
-            let ids = match found {
-                Ok(ids) if ids.is_empty() => return Pass::Drained,
-                Ok(ids) => ids,
+            let Found { ids, seen_at } = match found {
+                Ok(found) if found.ids.is_empty() => return Pass::Drained,
+                Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(dependency = %self.dependency, error = %error, "recovery.walk_failed");
                     return Pass::StoreFailed;
                 }
             };
-            match self.replay(ReplaySelect::Ids(ids), governor, sum).await {
+            // Other processes walk the same way: what they tried meanwhile has its new wait.
+            match self.replay(ReplaySelect::Ids(ids), seen_at, governor, sum).await {
                 Pass::Drained => {}
                 ended @ (Pass::Stopped(_) | Pass::StoreFailed) => return ended,
             }
@@ -187,12 +188,14 @@ impl Sweep {
     async fn replay(
         &self,
         select: ReplaySelect,
+        unchanged_since: Option<Timestamp>,
         governor: &Arc<SweepGovernor>,
         sum: &mut ReplayReport,
     ) -> Pass {
         let governor: Arc<dyn crate::replay::Governor> = Arc::<SweepGovernor>::clone(governor);
         let request = ReplayRequest {
             select,
+            unchanged_since,
             concurrency: Some(self.parts.policy.concurrency),
             governor: Some(governor),
             trigger: ResolutionType::AutoReplayCircuitClose,

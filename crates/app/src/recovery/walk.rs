@@ -25,6 +25,14 @@ pub(super) struct Walk {
     longest_own_wait: Duration,
 }
 
+/// Entries as the walk found them.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) ids: Vec<EntryId>,
+    /// When the last of them changed, by the store's clock. Who changes one after it was found changes it later.
+    pub(super) seen_at: Option<Timestamp>,
+}
+
 impl Walk {
     pub(super) fn new(
         parts: Arc<Parts>,
@@ -46,7 +54,7 @@ impl Walk {
     }
 
     /// The next entries, [`SWEEP_CHUNK`] at most; none when the walk is over.
-    pub(super) async fn next(&mut self) -> Result<Vec<EntryId>, ReadError> {
+    pub(super) async fn next(&mut self) -> Result<Found, ReadError> {
         while !self.ended {
             let query = ListQuery {
                 filter: self.filter.clone(),
@@ -58,17 +66,17 @@ impl Walk {
             self.ended = page.next.is_none();
             self.after = page.next;
             let now = self.parts.env.clock.now();
-            let ids: Vec<EntryId> = page
-                .items
-                .iter()
-                .filter(|item| self.takes(item, now))
-                .map(|item| item.id)
-                .collect();
-            if !ids.is_empty() {
-                return Ok(ids);
+            let taken = page.items.iter().filter(|item| self.takes(item, now));
+            let mut found = Found::default();
+            for item in taken {
+                found.ids.push(item.id);
+                found.seen_at = found.seen_at.max(Some(item.updated_at));
+            }
+            if !found.ids.is_empty() {
+                return Ok(found);
             }
         }
-        Ok(Vec::new())
+        Ok(Found::default())
     }
 
     fn takes(&self, item: &EntrySummary, now: Timestamp) -> bool {

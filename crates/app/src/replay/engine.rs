@@ -181,6 +181,10 @@ impl Parts {
             ReplaySelect::Due { .. } if request.force => {
                 Err(ReplayError::Invalid("only entries named by id can be forced".to_owned()))
             }
+            ReplaySelect::Due { .. } if request.unchanged_since.is_some() => {
+                let why = "only entries named by id can be left alone for having changed";
+                Err(ReplayError::Invalid(why.to_owned()))
+            }
             ReplaySelect::Due { domains, dependency } => {
                 Ok(Selection::due(self.domains(domains)?, dependency.clone()))
             }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use baldur_core::{
-    EntryId, ResolutionType, Status,
+    EntryId, ResolutionType, Status, Timestamp,
     name::{Domain, ServiceName},
     port::{ClaimError, ReadError},
 };
@@ -21,6 +21,8 @@ pub struct ReplayRequest {
     pub select: ReplaySelect,
     /// Also take entries that wait for a person, with a fresh budget. By id only.
     pub force: bool,
+    /// Leave entries alone that changed after this, by the store's clock. By id only.
+    pub unchanged_since: Option<Timestamp>,
     /// The most entries to take up; all when absent.
     pub limit: Option<u64>,
     /// How fast to take them up; as the engine's policy says when absent.
@@ -53,6 +55,7 @@ impl ReplayRequest {
         Self {
             select,
             force: false,
+            unchanged_since: None,
             limit: None,
             rate: None,
             concurrency: None,

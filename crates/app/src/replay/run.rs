@@ -10,7 +10,7 @@ mod pace;
 use std::{collections::BTreeMap, future, sync::Arc, time::Duration};
 
 use baldur_core::{
-    Evidence, FailedOp, ResolutionType, Retry,
+    Evidence, FailedOp, ResolutionType, Retry, Timestamp,
     command::{ClaimRef, ClaimSelect, ClaimTerms, SettleOutcome},
     name::Domain,
     policy::TokenBucket,
@@ -42,6 +42,7 @@ pub(super) struct Run {
     who: Who,
     trigger: ResolutionType,
     force: bool,
+    unchanged_since: Option<Timestamp>,
     selection: Selection,
     bucket: Option<TokenBucket>,
     governor: Option<Arc<dyn Governor>>,
@@ -78,6 +79,7 @@ impl Run {
             who: scrub::who(&request.who, &parts.texts.redaction),
             trigger: request.trigger,
             force: request.force,
+            unchanged_since: request.unchanged_since,
             selection,
             bucket,
             governor: request.governor.clone(),
@@ -214,6 +216,7 @@ impl Run {
             holder: self.parts.env.worker.clone(),
             lease: self.parts.policy.lease,
             force: self.force,
+            unchanged_since: self.unchanged_since,
             evidence: self.evidence(),
         };
         self.store.claim(select, terms);

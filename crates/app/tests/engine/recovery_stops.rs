@@ -343,6 +343,7 @@ async fn housekeeping_ends_claims_of_workers_that_died() {
         holder: WorkerName::parse("dead").expect("a name"),
         lease: SECOND * 20,
         force: false,
+        unchanged_since: None,
         evidence: world.env.evidence(&baldur_app::Who::system()),
     };
     let claim = ClaimBatch { select: ClaimSelect::Ids(ids), terms };

@@ -276,6 +276,7 @@ const HANGS: u8 = 1;
 const FAILS: u8 = 2;
 const PANICS: u8 = 3;
 const EMPTIED: u8 = 4;
+const READS: u8 = 5;
 
 impl Faulty {
     fn on(world: &World) -> Arc<Self> {
@@ -309,6 +310,12 @@ impl CircuitBreakerStore for Faulty {
     }
 
     async fn save(&self, save: SaveBreaker) -> Result<SharedBreaker, BreakerStoreError> {
+        if self.mode.load(Ordering::SeqCst) == READS {
+            self.turn(FAILS);
+            let refused = self.works().await.map(|_| ());
+            self.turn(READS);
+            refused?;
+        }
         self.works().await?.save(save).await
     }
 
@@ -347,6 +354,27 @@ async fn a_store_that_is_away_changes_no_decision_and_hears_all_when_it_is_back(
         soon("b opens", || b.is(Open)).await;
         assert_eq!(b.breaker.status().reopenings, 1);
         assert!(!a.task.is_finished());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_ended_before_it_was_told_lifts_nobody_elses() {
+    for fault in [FAILS, READS] {
+        let world = World::new();
+        let store = Faulty::on(&world);
+        let shared: Arc<dyn CircuitBreakerStore> = Arc::<Faulty>::clone(&store);
+        let (a, b) = (process(&world, shared), process(&world, Arc::new(world.store.clone())));
+        pass(SECOND).await;
+        store.turn(fault);
+        a.breakers.force(&gateway(), order(ForcedState::Closed, 5), &ann()).expect("known");
+        let maintenance = order(ForcedState::Open, 3_600);
+        b.breakers.force(&gateway(), maintenance, &ann()).expect("known");
+        pass(SECOND * 8).await;
+        store.turn(WORKS);
+        pass(SyncPolicy::default().interval * 4).await;
+        let state = stored(&world).await.forced.map(|order| order.state);
+        assert_eq!(state, Some(ForcedState::Open), "after {fault}");
+        assert!(a.is(Open) && b.is(Open), "after {fault}");
     }
 }
 

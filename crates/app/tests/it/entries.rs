@@ -159,6 +159,7 @@ async fn claims_of_dead_workers_end_in_steps_up_to_the_limit() {
             holder: setup.env.worker.clone(),
             lease,
             force: false,
+            unchanged_since: None,
             evidence: setup.env.evidence(&who()),
         },
     };

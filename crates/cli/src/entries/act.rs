@@ -87,6 +87,7 @@ fn code(error: &ClaimError) -> &'static str {
         ClaimError::NotFound(_) => "not_found",
         ClaimError::NotClaimable { .. } => "not_claimable",
         ClaimError::NotReplayable(_) => "not_replayable",
+        ClaimError::Changed(_) => "changed",
         ClaimError::Blocked { .. } => "blocked",
         ClaimError::Stale { .. } => "stale",
         ClaimError::NotAllowed { .. } => "not_allowed",

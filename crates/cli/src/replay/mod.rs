@@ -105,6 +105,7 @@ async fn replay(args: ReplayArgs, session: &Session, out: &Output) -> Result<(),
             ReplaySelect::Ids(id)
         },
         force: false,
+        unchanged_since: None,
         limit,
         rate: rate.map(|rate| RateLimit {
             ramp: ramp.map(|over| Ramp { from_per_second: rate * RAMP_STARTS_AT, over }),

@@ -28,6 +28,7 @@ cases!(
         only_pending_entries_are_claimable,
         an_entry_that_cannot_be_replayed_is_refused,
         claims_by_id_ignore_the_delay,
+        what_changed_since_it_was_looked_at_is_left_alone,
         a_repeated_id_is_claimed_once_and_refused_after,
         grants_and_refusals_come_in_the_order_asked,
         a_claim_of_nothing_or_too_much_is_refused,
@@ -151,6 +152,31 @@ async fn claims_by_id_ignore_the_delay(lab: &Lab) -> CaseResult {
     let wait = Duration::from_hours(1);
     let id = store.keep_new(captures.an_op().next_attempt_in(wait).build()).await?;
     store.claim_one(id).await.map(|_| ())
+}
+
+async fn what_changed_since_it_was_looked_at_is_left_alone(lab: &Lab) -> CaseResult {
+    let (store, captures) = lab.store().await;
+    let ids = [
+        store.keep_new(captures.an_op().build()).await?,
+        store.keep_new(captures.an_op().build()).await?,
+    ];
+    let seen = store.op(ids[1]).await?.state.updated_at;
+    let terms = || ClaimTerms { unchanged_since: Some(seen), ..store.terms() };
+    store.clock.advance(Duration::from_micros(1));
+    let claimed = store.claim_one(ids[0]).await?;
+    store.settle(&claimed, failed()).await?;
+    let before = store.op(ids[0]).await?;
+    let outcome = store.claim(ClaimSelect::Ids(ids.to_vec()), terms()).await?;
+    ensure_matches!(outcome.refused.as_slice(), [(id, ClaimError::Changed(_))] if *id == ids[0]);
+    ensure_eq!(outcome.claimed.len(), 1);
+    ensure_eq!(store.op(ids[0]).await?, before);
+    // What its state forbids is said first.
+    let outcome = store.claim(ClaimSelect::Ids(vec![ids[1]]), terms()).await?;
+    ensure_matches!(outcome.refused.as_slice(), [(_, ClaimError::NotClaimable { .. })]);
+    let due = ClaimSelect::Due { domains: Vec::new(), dependency: None, limit: 1 };
+    let claim = ClaimBatch { select: due, terms: terms() };
+    ensure_matches!(store.claims.claim_batch(claim).await, Err(ClaimError::Invalid(_)));
+    Ok(())
 }
 
 async fn a_repeated_id_is_claimed_once_and_refused_after(lab: &Lab) -> CaseResult {

@@ -25,6 +25,7 @@ fn terms(force: bool) -> ClaimTerms {
         holder: WorkerName::parse("worker").expect("a name"),
         lease: Duration::from_secs(30),
         force,
+        unchanged_since: None,
         evidence: evidence(),
     }
 }

@@ -53,7 +53,8 @@ pub struct Paced {
 
 /// Takes up to `permits` at `now` from a bucket; `None` is one that nobody took from. Answers what to store.
 ///
-/// A bucket that nobody took from for as long as its ramp lasts, 10 seconds at least, starts over.
+/// A bucket that nobody took from for as long as its ramp lasts, 10 seconds at least, starts over. So does one that was
+/// taken from so far in the future: a clock was wrong, and setting it right must not stop everybody until then.
 /// Terms may change from call to call: what is in the bucket stays, up to the new burst.
 ///
 /// # Errors
@@ -66,7 +67,10 @@ pub fn pace(
     now: Timestamp,
 ) -> Result<(PaceLevel, Paced), RateError> {
     let fresh = terms.bucket()?;
-    let kept = level.filter(|level| now.since(level.taken_at) < terms.forgotten_after());
+    let kept = level.filter(|level| {
+        let apart = now.since(level.taken_at).max(level.taken_at.since(now));
+        apart < terms.forgotten_after()
+    });
     // A clock that stepped back counts as standing still.
     let origin = kept.map_or(now, |level| level.started_at);
     let elapsed = now.max(origin).since(origin);
@@ -157,6 +161,17 @@ mod tests {
         let (level, paced) = pace(Some(level), &terms(None), 10, at(1_000)).expect("good terms");
         assert_eq!(paced.granted, 0);
         assert_eq!(level.taken_at, at(5_000));
+    }
+
+    #[test]
+    fn a_clock_that_was_far_ahead_stops_nobody_for_longer_than_a_ramp() {
+        let ramped = terms(Some((1.0, Duration::from_secs(20))));
+        let day = 24 * 3_600 * 1_000;
+        let mut level = None;
+        taken(&mut level, &ramped, day, day + 1_000, 1);
+        // Set right again: a new start, with its ramp.
+        assert!((1..6).contains(&taken(&mut level, &ramped, 0, 1_000, 1)));
+        assert!(level.is_some_and(|level| level.taken_at < at(1_000)));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub trait ClaimStore: fmt::Debug + Send + Sync + 'static {
     /// - Selection by id ignores `next_attempt_at`; ids that are not granted are in
     ///   [`ClaimBatchOutcome::refused`]. A repeated id is claimed once and refused after. What the entry's own
     ///   state forbids is said before what its order key forbids.
+    /// - What changed after [`ClaimTerms::unchanged_since`](crate::command::ClaimTerms) is refused.
     /// - Each granted claim has a new token, larger than every token the entry had before.
     ///
     /// # Errors
@@ -121,6 +122,9 @@ pub enum ClaimError {
     /// It can't be replayed: its request, or the key of its call, was not kept.
     #[error("entry {0} can't be replayed: its request or its key was not kept")]
     NotReplayable(EntryId),
+    /// It changed after the time that the claim named: somebody else took it up, or it came up again.
+    #[error("entry {0} changed since it was looked at")]
+    Changed(EntryId),
     /// An older live entry with the same order key comes first.
     #[error("entry {id} waits for {by}, which has the same order key and is older")]
     Blocked {
@@ -168,6 +172,7 @@ impl ClaimError {
             Self::NotFound(_)
             | Self::NotClaimable { .. }
             | Self::NotReplayable(_)
+            | Self::Changed(_)
             | Self::Stale { .. }
             | Self::NotAllowed { .. }
             | Self::Invalid(_) => Retry::Never,
@@ -181,6 +186,7 @@ impl ClaimError {
             Self::NotFound(_)
             | Self::NotClaimable { .. }
             | Self::NotReplayable(_)
+            | Self::Changed(_)
             | Self::Blocked { .. }
             | Self::Stale { .. }
             | Self::NotAllowed { .. }

@@ -43,6 +43,9 @@ impl CaptureAnswer {
 pub struct LineAnswer<'a> {
     /// The number of the line.
     pub line: u64,
+    /// Under which id its operation would be kept: sent again with it, it is kept once. Where the store was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Why.
     pub error: ErrorAnswer<'a>,
 }
@@ -54,6 +57,16 @@ pub struct ErrorAnswer<'a> {
     pub code: &'a str,
     /// The words for people.
     pub message: &'a str,
+    /// What is known of the effect, where the store was asked: `not_applied` or `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<&'static str>,
+}
+
+impl<'a> LineAnswer<'a> {
+    /// A line that did nothing.
+    pub fn refused(line: u64, code: &'a str, message: &'a str) -> Self {
+        Self { line, id: None, error: ErrorAnswer { code, message, outcome: None } }
+    }
 }
 
 /// An entry with its evidence on one line: the stored forms, as export writes and import reads them.

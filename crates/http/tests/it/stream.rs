@@ -67,6 +67,27 @@ async fn ten_thousand_lines_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn a_line_that_may_have_been_kept_is_answered_with_its_id() {
+    let store = Failing::new(memory());
+    let limits = Limits { request_timeout: Duration::from_millis(500), ..Limits::default() };
+    let server = Server::with(store.clone(), Setup { limits, ..Setup::default() }).await;
+    let mut stream = begin(&server).await;
+    let line = "{\"domain\":\"a\",\"failure_type\":\"b\"}\n";
+    send(&mut stream, line).await;
+    holds(&store, 1).await;
+    store.silent();
+    send(&mut stream, line).await;
+    stream.write_all(b"0\r\n\r\n").await.expect("sent");
+    let answers = rest(stream).await.lines();
+    let error = &answers[1]["error"];
+    assert_eq!(
+        (error["code"].as_str(), error["outcome"].as_str()),
+        (Some("timeout"), Some("unknown"))
+    );
+    assert!(answers[1]["id"].as_str().is_some_and(|id| id.len() == 36), "{answers:?}");
+}
+
+#[tokio::test]
 async fn a_bad_line_fails_alone_with_its_number_and_code() {
     let server = Server::start().await;
     let lines = [

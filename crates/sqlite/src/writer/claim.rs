@@ -212,6 +212,7 @@ fn claim_one(
         decide::claim(id, &standing.state, terms, now).map_err(|refusal| match refusal {
             ClaimRefusal::Status(status) => ClaimError::NotClaimable { id, status },
             ClaimRefusal::NotReplayable => ClaimError::NotReplayable(id),
+            ClaimRefusal::Changed => ClaimError::Changed(id),
         })?;
     let head = standing.order_key.as_ref().filter(|_| !standing.order_head);
     if let Some(head) = head.and_then(|key| heads.get(key.as_str())) {

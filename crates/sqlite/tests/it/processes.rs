@@ -57,6 +57,7 @@ async fn two_stores_never_claim_the_same_entry() {
         holder: WorkerName::parse("worker").expect("a name"),
         lease: std::time::Duration::from_secs(30),
         force: false,
+        unchanged_since: None,
         evidence,
     };
     let one = tokio::spawn(claim(lab.store.clone(), terms.clone()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baldur_app::{CaptureFailure, CaptureMode};
 use baldur_core::{
-    BackendKind, Retry,
+    BackendKind, EntryId, Retry,
     command::Capture,
     port::{CaptureError, Captured},
 };
@@ -17,7 +17,7 @@ use tokio::{
 use super::read::{End, Prepared, Step};
 use crate::{
     forms::{CaptureAnswer, ErrorAnswer, LineAnswer},
-    problem::Problem,
+    problem::{Problem, outcome_word},
     state::{ApiState, late},
 };
 
@@ -100,10 +100,10 @@ impl Keeper {
         for Prepared { line, bytes: _, capture } in group {
             match capture {
                 Ok(capture) => {
+                    lines.push((line, Ok(capture.op.id)));
                     captures.push(*capture);
-                    lines.push((line, None));
                 }
-                Err(refused) => lines.push((line, Some(refused))),
+                Err(refused) => lines.push((line, Err(refused))),
             }
         }
         let before = self.lost;
@@ -113,11 +113,16 @@ impl Keeper {
         }
         .into_iter();
         let mut kept = Kept::default();
-        for (line, refused) in lines {
+        for (line, prepared) in lines {
             let answers = &mut kept.answers;
-            if let Some((code, message)) = refused {
-                put_error(answers, line, code, &message);
-            } else if let Some(code) = before {
+            let id = match prepared {
+                Ok(id) => id,
+                Err((code, message)) => {
+                    put_error(answers, line, code, &message);
+                    continue;
+                }
+            };
+            if let Some(code) = before {
                 put_error(answers, line, code, NOT_TRIED);
             } else {
                 match stored.next() {
@@ -126,7 +131,7 @@ impl Keeper {
                         put(answers, &CaptureAnswer::of(Some(line), &answer));
                     }
                     Some(Err(failure)) => {
-                        put_error(answers, line, failure.code(), &failure.to_string());
+                        put_failure(answers, line, id, &failure);
                         if is_store_down(&failure) {
                             self.lost.get_or_insert(failure.code());
                             let problem = || Problem::of_capture(&failure, None);
@@ -184,7 +189,15 @@ fn is_store_down(failure: &CaptureFailure) -> bool {
 }
 
 fn put_error(answers: &mut Vec<u8>, line: u64, code: &str, message: &str) {
-    put(answers, &LineAnswer { line, error: ErrorAnswer { code, message } });
+    put(answers, &LineAnswer::refused(line, code, message));
+}
+
+/// Says what the store made of a line, and how it is sent again without being kept twice.
+fn put_failure(answers: &mut Vec<u8>, line: u64, id: EntryId, failure: &CaptureFailure) {
+    let message = failure.to_string();
+    let outcome = Some(outcome_word(failure.outcome()));
+    let error = ErrorAnswer { code: failure.code(), message: &message, outcome };
+    put(answers, &LineAnswer { line, id: Some(id.to_string()), error });
 }
 
 /// Adds a line. Writing to memory does not fail.

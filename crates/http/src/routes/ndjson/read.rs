@@ -11,7 +11,7 @@ use tokio::{
 
 use super::keep::put;
 use crate::{
-    forms::{ErrorAnswer, Line, LineAnswer, LineSplitter, parse_op},
+    forms::{Line, LineAnswer, LineSplitter, parse_op},
     problem::{self, Problem},
     state::ApiState,
 };
@@ -71,7 +71,7 @@ impl End {
             Self::TimedOut(line) => (line, problem::REQUEST_TIMEOUT.code, LATE),
             Self::Stopping(line) => (line, "shutting_down", STOPS),
         };
-        put(answers, &LineAnswer { line, error: ErrorAnswer { code, message } });
+        put(answers, &LineAnswer::refused(line, code, message));
     }
 }
 
