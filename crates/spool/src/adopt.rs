@@ -22,7 +22,7 @@ struct Contents {
 }
 
 impl Keeper {
-    /// Takes over every lane whose process is gone; answers how many with records. Lanes that can't be read now are left for later.
+    /// Takes over every lane whose process is gone; answers how many records wait in them. Lanes that can't be read now are left for later.
     pub(crate) fn adopt(&mut self) -> Result<u64, BackendError> {
         if self.is_closed() {
             return Err(closed("adopt"));
@@ -35,14 +35,14 @@ impl Keeper {
             let adopted_now = match (item.kind, lane) {
                 (Kind::Dir, Some(name)) if !self.is_ours(name) => self.adopt_lane(name),
                 // Other directories may be the file system's own, such as `lost+found`.
-                (Kind::Dir, _) => Ok(false),
+                (Kind::Dir, _) => Ok(0),
                 (Kind::File | Kind::Other, _) => {
                     self.set_foreign_aside(&root.join(&item.name), "spool");
-                    Ok(false)
+                    Ok(0)
                 }
             };
             match adopted_now {
-                Ok(has_records) => adopted += u64::from(has_records),
+                Ok(records) => adopted += records,
                 // Another process was faster.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
@@ -62,9 +62,10 @@ impl Keeper {
         places.any(|place| place.name == name)
     }
 
-    fn adopt_lane(&mut self, name: &str) -> io::Result<bool> {
+    /// Answers how many records wait in it.
+    fn adopt_lane(&mut self, name: &str) -> io::Result<u64> {
         let dir = self.core.root.join(name);
-        let Some(lock) = self.core.disk.lock(&dir.join(LOCK))? else { return Ok(false) };
+        let Some(lock) = self.core.disk.lock(&dir.join(LOCK))? else { return Ok(0) };
         let Contents { segments, foreign } = self.contents(&dir)?;
         let mut lane = self.read_lane(name, &dir, &segments)?;
         for file in foreign {
@@ -76,14 +77,14 @@ impl Keeper {
             report(&segment(&dir, *number), "it is damaged, or of a newer version");
         }
         tracing::info!(lane = name, records = lane.lane.records, "spool.lane_adopted");
-        let has_records = lane.lane.records > 0;
+        let records = lane.lane.records;
         lane.lane.place = Some(Place { name: name.to_owned(), dir, lock: Some(lock) });
         let number = self.next_lane;
         self.next_lane += 1;
         self.core.state().adopted.insert(number, lane.lane);
         // What holds nothing that waits goes at once.
         self.sweep();
-        Ok(has_records)
+        Ok(records)
     }
 
     fn contents(&self, dir: &Path) -> io::Result<Contents> {

@@ -99,7 +99,7 @@ impl DiskSpool {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes over the lanes of processes that died since; answers how many of them hold records. Cheap when there are none.
+    /// Takes over the lanes of processes that died since; answers how many records wait in them. Cheap when there are none.
     ///
     /// A lane that can't be read now is left for the next call.
     ///

@@ -80,11 +80,11 @@ pub(crate) async fn drain(spool: &DiskSpool) -> Vec<EntryId> {
     }
 }
 
-/// Adopts until that many lanes with records were taken over. The threads of handles that were dropped end on their own time.
-pub(crate) async fn adopt(spool: &DiskSpool, lanes: u64) {
+/// Adopts until that many records were taken over. The threads of handles that were dropped end on their own time.
+pub(crate) async fn adopt(spool: &DiskSpool, records: u64) {
     let adopting = async {
         let mut adopted = 0;
-        while adopted < lanes {
+        while adopted < records {
             adopted += spool.adopt().await.expect("listed");
             tokio::task::yield_now().await;
         }
