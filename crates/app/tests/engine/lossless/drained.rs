@@ -252,6 +252,33 @@ async fn a_store_that_panics_beyond_its_limits_has_nothing_put_aside() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_adoption_that_takes_long_is_counted_all_the_same() {
+    let world = World::new();
+    let captures: Vec<_> = (0..20).map(|_| prepared(&world, keyed("a"))).collect();
+    let other = left_behind(&world, captures).await;
+    let shelf = Shelf::new(Arc::clone(&world.env.clock), 100);
+    let orphan = Arc::new(std::sync::Mutex::new(Some(other.records())));
+    let adopter = shelf.clone();
+    let adopt: baldur_app::drain::Adopt = Arc::new(move || {
+        let (orphan, adopter) = (Arc::clone(&orphan), adopter.clone());
+        // A disk goes on with what nobody waits for.
+        let work = tokio::spawn(async move {
+            tokio::time::sleep(DrainPolicy::default().timeout * 2).await;
+            let found = orphan.lock().expect("not poisoned").take();
+            Ok(found.map_or(0, |records| adopter.adopt(records)))
+        });
+        Box::pin(async move { work.await.expect("it ends") })
+    });
+    let yard = Yard::over(world, shelf, DrainHooks { finish: None, adopt: Some(adopt) });
+    virtual_time(SECOND * 40).await;
+    yard.is_drained().await;
+    virtual_time(SECOND * 10).await;
+    let sums = yard.ledger.sums();
+    assert!(sums.balances(), "{sums:?}");
+    assert_eq!((sums.recovered, sums.stored, sums.spooled), (20, 20, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn lanes_of_processes_that_die_later_are_adopted() {
     let world = World::new();
     let captures: Vec<_> = (0..20).map(|_| prepared(&world, keyed("a"))).collect();
