@@ -118,16 +118,20 @@ impl Keeper {
             }
             lane.records += found.records;
             lane.oldest = lane.oldest.or(found.oldest);
-            let mut length = found.length;
-            match found.health {
+            let (mut length, mut health) = (found.length, found.health);
+            match health {
                 Health::Good => {}
                 Health::Torn => {
                     read.torn += 1;
                     length = cut(disk, &path, &found);
+                    // Nothing bad is left in it, so what is found later is damage.
+                    if found.faults.iter().all(|fault| fault.offset >= length) {
+                        health = Health::Good;
+                    }
                 }
                 Health::Damaged | Health::Unknown => read.damaged.push(*number),
             }
-            let Scan { start, records, health, .. } = found;
+            let Scan { start, records, .. } = found;
             let end = length;
             lane.put(Segment {
                 number: *number,

@@ -325,3 +325,17 @@ fn a_record_that_can_be_read_again_pushes_no_other_out() {
     next.keeper.remove(seen[0].position).expect("removed");
     assert_eq!(next.drain(), ids([2, 3]));
 }
+
+#[test]
+fn what_goes_bad_after_its_torn_tail_was_cut_is_kept_and_reported() {
+    let (disk, clock, path, bytes, starts) = dead();
+    disk.put(&path, &bytes[..bytes.len() - 1]);
+    let mut next = start(&disk, &clock);
+    assert_eq!((next.status().torn_tails, next.status().set_aside), (1, 0));
+    let mut broken = bytes[..starts[2]].to_vec();
+    broken[starts[0] + 40] ^= 1;
+    disk.put(&path, &broken);
+    assert_eq!(next.drain(), ids([2]));
+    assert_eq!(next.status().set_aside, 1);
+    assert_eq!(quarantined(&disk).len(), 1);
+}
