@@ -201,6 +201,7 @@ async fn claimed_out_of_order(stack: &Stack) -> Result<usize, Failure> {
         holder: WorkerName::parse("crash")?,
         lease: Duration::from_mins(5),
         force: false,
+        unchanged_since: None,
         evidence: evidence.clone(),
     };
     let mut next: BTreeMap<u64, u64> = BTreeMap::new();

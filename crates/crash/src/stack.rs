@@ -96,7 +96,8 @@ impl Stack {
             hold,
             removes_early: twin == Some(Twin::RemoveBeforeStored),
         });
-        let spooling = SpoolingStore::new(faulty_store, faulty_spool, SpoolingPolicy::default());
+        let spooling =
+            SpoolingStore::new(faulty_store, Arc::clone(&faulty_spool), SpoolingPolicy::default());
         let env =
             Env::system(namespace, WorkerName::parse(&format!("crash-{}", std::process::id()))?);
         let ledger = Ledger::new();
@@ -126,6 +127,7 @@ impl Stack {
             store: counted(Arc::new(spooling)),
             durable: Some(counted(durable)),
             outbox: Some(outbox.clone()),
+            spool: Some(faulty_spool),
         };
         let capture = CaptureService::routed(routes, env, CapturePolicy::default());
         Ok(Self { capture, outbox, drainer, ledger, outage, spool, store })

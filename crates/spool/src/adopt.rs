@@ -22,7 +22,7 @@ struct Contents {
 }
 
 impl Keeper {
-    /// Takes over every lane whose process is gone; answers how many records they hold. Lanes that can't be read now are left for later.
+    /// Takes over every lane whose process is gone; answers how many records wait in them. Lanes that can't be read now are left for later.
     pub(crate) fn adopt(&mut self) -> Result<u64, BackendError> {
         if self.is_closed() {
             return Err(closed("adopt"));
@@ -62,6 +62,7 @@ impl Keeper {
         places.any(|place| place.name == name)
     }
 
+    /// Answers how many records wait in it.
     fn adopt_lane(&mut self, name: &str) -> io::Result<u64> {
         let dir = self.core.root.join(name);
         let Some(lock) = self.core.disk.lock(&dir.join(LOCK))? else { return Ok(0) };
@@ -117,16 +118,20 @@ impl Keeper {
             }
             lane.records += found.records;
             lane.oldest = lane.oldest.or(found.oldest);
-            let mut length = found.length;
-            match found.health {
+            let (mut length, mut health) = (found.length, found.health);
+            match health {
                 Health::Good => {}
                 Health::Torn => {
                     read.torn += 1;
                     length = cut(disk, &path, &found);
+                    // Nothing bad is left in it, so what is found later is damage.
+                    if found.faults.iter().all(|fault| fault.offset >= length) {
+                        health = Health::Good;
+                    }
                 }
                 Health::Damaged | Health::Unknown => read.damaged.push(*number),
             }
-            let Scan { start, records, health, .. } = found;
+            let Scan { start, records, .. } = found;
             let end = length;
             lane.put(Segment {
                 number: *number,

@@ -42,6 +42,8 @@ struct Found {
     damaged: Vec<u64>,
     /// Segments that were read up to their end without a record that waits, and what their ends were.
     barren: Vec<(u64, u64)>,
+    /// Segments whose files are gone.
+    missing: Vec<u64>,
 }
 
 impl Keeper {
@@ -49,7 +51,7 @@ impl Keeper {
         Self { core, next_lane: OWN + 1, closed: false }
     }
 
-    /// The oldest records of the first lane that has any.
+    /// The oldest records of the first lane that has any. A lane that can't be read now holds up those of its order keys only.
     pub(crate) fn peek(&mut self, limit: usize) -> Result<Vec<Spooled>, SpoolError> {
         self.check_open("peek")?;
         if limit == 0 {
@@ -57,14 +59,38 @@ impl Keeper {
         }
         self.sweep();
         let lanes = self.core.state().lanes();
+        let mut unreadable = Vec::new();
+        let mut trouble = None;
         for lane in lanes {
-            let records = self.look(lane, limit).map_err(|error| classify("peek", error))?;
-            if !records.is_empty() {
-                return Ok(records);
+            match self.look(lane, limit) {
+                Ok(mut records) => {
+                    self.keep_free_ones(&mut records, &unreadable);
+                    if !records.is_empty() {
+                        return Ok(records);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(lane, %error, "spool.lane_unreadable");
+                    unreadable.push(lane);
+                    trouble.get_or_insert(error);
+                }
             }
         }
         self.sweep();
-        Ok(Vec::new())
+        trouble.map_or(Ok(Vec::new()), |error| Err(classify("peek", error).into()))
+    }
+
+    /// Cuts records off from the first on that others with its order key come before, in lanes that can't be read.
+    fn keep_free_ones(&self, records: &mut Vec<Spooled>, unreadable: &[u32]) {
+        let mut state = self.core.state();
+        let mut is_held = |record: &Spooled| {
+            record.capture.op.order_key.as_ref().is_some_and(|key| {
+                unreadable.iter().any(|lane| state.lane(*lane).is_some_and(|lane| lane.holds(key)))
+            })
+        };
+        if let Some(held) = records.iter().position(&mut is_held) {
+            records.truncate(held);
+        }
     }
 
     /// Removes records up to and including this one.
@@ -173,6 +199,10 @@ impl Keeper {
             let path = segment(&look.dir, *number);
             report(&path, "it can't be read any more");
         }
+        for number in &found.missing {
+            let path = segment(&look.dir, *number);
+            tracing::error!(file = %path.display(), "spool.segment_missing");
+        }
         let mut state = self.core.state();
         state.set_aside += found.damaged.len() as u64;
         let Some(lane) = state.lane(lane) else { return Ok(Vec::new()) };
@@ -186,6 +216,15 @@ impl Keeper {
             if lane.segments.iter().any(|s| s.number == number && s.end == end) {
                 lane.give_up(number);
             }
+        }
+        for number in found.missing {
+            lane.give_up(number);
+            lane.window.retain(|handed| handed.segment != number);
+        }
+        // Where a record can be read that could not be before, positions are those of this look.
+        let mut pairs = lane.window.iter().zip(&found.handed);
+        if !pairs.all(|(one, other)| (one.segment, one.start) == (other.segment, other.start)) {
+            lane.window.clear();
         }
         let known = lane.window.len();
         lane.window.extend(found.handed.into_iter().skip(known));
@@ -218,7 +257,19 @@ impl Keeper {
             let path = segment(dir, *number);
             let mut walk = Walk::new(&*self.core.disk, &path, from, *end);
             let before = found.records.len();
-            while let Some(step) = walk.next()? {
+            loop {
+                let step = match walk.next() {
+                    Ok(Some(step)) => step,
+                    Ok(None) => break,
+                    // Somebody removed it; it must not hold up the others. What was read of it is told now, the rest next time.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        if found.records.len() == before {
+                            found.missing.push(*number);
+                        }
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let readable = match step {
                     Step::Frame(frame) => decode(&frame.record).map(|read| (frame, read)),
                     Step::Bad { .. } => None,

@@ -4,7 +4,7 @@ use std::{
     fmt,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -19,7 +19,7 @@ use baldur_core::{
     wire,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot, watch},
     time::timeout,
 };
 
@@ -44,6 +44,7 @@ pub struct DiskSpool {
 
 struct Inner {
     core: Arc<Core>,
+    /// Waited for without a thread: a disk that hangs takes one of the runtime's, not all.
     keeper: Arc<Mutex<Keeper>>,
     messages: mpsc::Sender<Message>,
     records: Arc<Semaphore>,
@@ -99,7 +100,7 @@ impl DiskSpool {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes over the lanes of processes that died since; answers how many records they hold. Cheap when there are none.
+    /// Takes over the lanes of processes that died since; answers how many records wait in them. Cheap when there are none.
     ///
     /// A lane that can't be read now is left for the next call.
     ///
@@ -121,9 +122,10 @@ impl DiskSpool {
         work: impl FnOnce(&mut Keeper) -> T + Send + 'static,
     ) -> Result<T, BackendError> {
         let keeper = Arc::clone(&self.inner.keeper);
-        let worked = blocking(operation, move || {
-            Ok(work(&mut keeper.lock().unwrap_or_else(PoisonError::into_inner)))
-        });
+        let worked = async {
+            let mut keeper = keeper.lock_owned().await;
+            blocking(operation, move || Ok(work(&mut keeper))).await
+        };
         match timeout(self.inner.core.config.answer_timeout, worked).await {
             Ok(worked) => worked,
             Err(_) => Err(late(operation)),

@@ -133,6 +133,11 @@ impl Lane {
         }
     }
 
+    /// Whether a record with this key waits.
+    pub(crate) fn holds(&self, key: &OrderKey) -> bool {
+        self.keys.contains_key(key)
+    }
+
     /// A record with this key waits no more.
     pub(crate) fn release(&mut self, key: Option<&OrderKey>) {
         let Some(key) = key else { return };
@@ -208,7 +213,7 @@ impl State {
 
     /// Whether a record with this key waits anywhere.
     pub(crate) fn holds(&self, key: &OrderKey) -> bool {
-        self.all().any(|lane| lane.keys.contains_key(key))
+        self.all().any(|lane| lane.holds(key))
     }
 
     /// What the spool holds.

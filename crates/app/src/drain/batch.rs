@@ -85,9 +85,10 @@ impl Shared {
         if !refused.is_empty() {
             let unlimited =
                 refused.iter().map(|at| Capture { limits: None, ..captures[*at].clone() });
-            let again = self.ask(unlimited.collect()).await;
-            for (at, answer) in refused.into_iter().zip(again) {
-                answers[at] = answer;
+            let mut again = self.ask(unlimited.collect()).await.into_iter();
+            for at in refused {
+                // An answer that is owed is no refusal.
+                answers[at] = again.next().unwrap_or_else(|| Err(owed()));
             }
         }
         answers
@@ -219,6 +220,10 @@ impl Shared {
             self.landed(id, landing);
         }
     }
+}
+
+fn owed() -> CaptureError {
+    BackendError::new("store", "answer a capture", BackendKind::Other).retryable().into()
 }
 
 fn trouble(failed: Option<Answer>) -> String {

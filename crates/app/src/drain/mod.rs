@@ -86,6 +86,8 @@ struct Shared {
     ids: Arc<dyn IdGen>,
     policy: DrainPolicy,
     hooks: DrainHooks,
+    /// Held while lanes are taken over.
+    adopting: Arc<tokio::sync::Mutex<()>>,
     stop: CancellationToken,
     status: Mutex<DrainStatus>,
     /// Records that left the spool before their appends were answered.
@@ -154,6 +156,7 @@ impl Drainer {
             ids: Arc::clone(&env.ids),
             policy,
             hooks,
+            adopting: Arc::default(),
             stop: CancellationToken::new(),
             status: Mutex::new(status),
             late: Mutex::default(),
@@ -294,13 +297,23 @@ impl Shared {
 
     async fn adopt(&self) {
         let Some(adopt) = &self.hooks.adopt else { return };
-        match timeout(self.policy.timeout, adopt()).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(records)) => {
-                self.ledger.recovered(records);
-                tracing::info!(records, "drain.lanes_adopted");
+        // One that is no longer waited for goes on, and what it takes over is counted then.
+        let Ok(alone) = Arc::clone(&self.adopting).try_lock_owned() else { return };
+        let (ledger, adopting) = (self.ledger.clone(), adopt());
+        let adopting = tokio::spawn(async move {
+            let _alone = alone;
+            match adopting.await {
+                Ok(0) => {}
+                Ok(records) => {
+                    ledger.recovered(records);
+                    tracing::info!(records, "drain.lanes_adopted");
+                }
+                Err(error) => tracing::warn!(error = %Chain(&error), "drain.adoption_failed"),
             }
-            Ok(Err(error)) => tracing::warn!(error = %Chain(&error), "drain.adoption_failed"),
+        });
+        match timeout(self.policy.timeout, adopting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(error = %Chain(&error), "drain.adoption_failed"),
             Err(_elapsed) => tracing::warn!("drain.adoption_timed_out"),
         }
     }

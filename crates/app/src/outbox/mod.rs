@@ -158,7 +158,7 @@ impl Outbox {
 
     /// Takes captures, and answers each: queued, or what happened instead because there was no room.
     ///
-    /// Waits only where the policy says so; dropping the future then leaves what was queued before.
+    /// Waits only where the policy says so, for all captures together as long as for one; dropping the future then leaves what was queued before.
     ///
     /// # Errors
     ///
@@ -166,6 +166,8 @@ impl Outbox {
     /// of the store with [`WhenOutboxFull::Spool`].
     pub async fn put(&self, captures: Vec<Capture>) -> Vec<Answer> {
         let shared = self.shared();
+        // All captures of a call wait together, and no longer than one.
+        let started = Instant::now();
         let mut answers: Vec<Option<Answer>> = captures.iter().map(|_| None).collect();
         let mut past: Vec<(usize, Capture)> = Vec::new();
         for (at, capture) in captures.into_iter().enumerate() {
@@ -179,7 +181,7 @@ impl Outbox {
                 Taken::Answered(answer) => answers[at] = Some(answer),
                 Taken::Past(capture) => past.push((at, *capture)),
                 Taken::Wait(capture, wait) => {
-                    answers[at] = Some(shared.take_when_room(*capture, wait).await);
+                    answers[at] = Some(shared.take_when_room(*capture, started + wait).await);
                 }
             }
         }
@@ -349,8 +351,7 @@ impl Shared {
         full().retryable().into()
     }
 
-    async fn take_when_room(&self, capture: Capture, wait: Duration) -> Answer {
-        let until = Instant::now() + wait;
+    async fn take_when_room(&self, capture: Capture, until: Instant) -> Answer {
         let bytes = bytes_of(&capture);
         // Room comes sooner when nothing lingers.
         self.queue().hurry();
@@ -391,9 +392,9 @@ impl Shared {
                 answers[at] = Some(said.next().unwrap_or_else(|| Err(silent())));
             }
         }
+        let until = Instant::now() + self.policy.spool_wait;
         for (at, capture) in behind {
-            let wait = self.policy.spool_wait;
-            answers[at] = Some(self.take_when_room(capture, wait).await);
+            answers[at] = Some(self.take_when_room(capture, until).await);
         }
     }
 

@@ -27,17 +27,30 @@ pub(crate) enum Unfit {
 pub(crate) fn prepare(dir: &Path) -> Result<PathBuf, Unfit> {
     match dir.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parents = parents_to_sync(dir);
             private_dir().recursive(true).create(dir)?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                // The name must outlive a power cut as well as the content does.
-                sync_dir(parent)?;
-            }
+            // The names must outlive a power cut as well as the content does: those above may be new, too.
+            parents.into_iter().try_for_each(sync_dir)?;
         }
         Err(error) => return Err(error.into()),
         Ok(_) => {}
     }
     check(dir)?;
     Ok(dir.canonicalize()?)
+}
+
+/// The directories above one that is missing, up to the first that is there: a name is new in each.
+fn parents_to_sync(dir: &Path) -> Vec<&Path> {
+    let mut parents = Vec::new();
+    for parent in dir.ancestors().skip(1) {
+        // A relative path ends with nothing, which stands for the working directory.
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        parents.push(parent);
+        if parent.exists() {
+            break;
+        }
+    }
+    parents
 }
 
 /// Checks that a directory is one, is no link, and that nobody else can put files into it.
@@ -232,5 +245,22 @@ impl Append for Appended {
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_that_is_made_on_the_way_is_synced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let top = dir.path();
+        let (var, shop) = (top.join("var"), top.join("var/shop"));
+        assert_eq!(parents_to_sync(&shop.join("spool")), [shop.as_path(), &var, top]);
+        assert_eq!(parents_to_sync(&var), [top]);
+        let not_there = Path::new("there-is-no-such-directory/spool");
+        let above = Path::new("there-is-no-such-directory");
+        assert_eq!(parents_to_sync(not_there), [above, Path::new(".")]);
     }
 }

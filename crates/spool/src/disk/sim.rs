@@ -67,6 +67,8 @@ struct World {
     names: Names,
     synced: Names,
     locks: HashSet<usize>,
+    /// Files that can't be read.
+    unreadable: BTreeSet<PathBuf>,
     late: Vec<(usize, Vec<u8>)>,
     lie: Lie,
     faults: Faults,
@@ -106,6 +108,16 @@ impl SimDisk {
 
     pub(crate) fn fail(&self, faults: Faults) {
         self.world().faults = faults;
+    }
+
+    /// Reads of this file fail from now on, or work again.
+    pub(crate) fn unreadable(&self, path: &Path, is_so: bool) {
+        let mut world = self.world();
+        if is_so {
+            world.unreadable.insert(path.to_owned());
+        } else {
+            world.unreadable.remove(path);
+        }
     }
 
     /// How many bytes all files have.
@@ -308,6 +320,9 @@ impl Disk for SimDisk {
     fn read(&self, path: &Path, from: u64, most: usize) -> io::Result<Vec<u8>> {
         let mut world = self.at_work()?;
         world.catch_up();
+        if world.unreadable.contains(path) {
+            return Err(io::Error::other("the device failed"));
+        }
         let bytes = &world.files[world.file(path)?].now;
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
         Ok(bytes[from..from.saturating_add(most).min(bytes.len())].to_vec())

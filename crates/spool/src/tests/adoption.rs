@@ -31,7 +31,7 @@ fn the_lane_of_a_live_process_is_never_touched() {
     assert_eq!(disk.get(&first.segment(1)), before);
     first.append_each(4..=4);
     first.die();
-    assert_eq!(second.keeper.adopt().expect("listed"), 4);
+    assert_eq!(second.keeper.adopt().expect("listed"), 4, "records are counted");
     assert_eq!(second.keeper.adopt().expect("listed"), 0);
     assert_eq!(second.drain(), ids(1..=4));
 }

@@ -6,7 +6,11 @@ use baldur_core::EntryId;
 use proptest::prelude::*;
 
 use super::support::{Process, ROOT, TestClock, capture, config, ids, process};
-use crate::{disk::sim::SimDisk, frame, inspect::look};
+use crate::{
+    disk::{Disk as _, sim::SimDisk},
+    frame,
+    inspect::look,
+};
 
 fn start(disk: &SimDisk, clock: &std::sync::Arc<TestClock>) -> Process {
     Process::start(disk, clock, config()).expect("opened")
@@ -272,4 +276,66 @@ proptest! {
         }
         prop_assert_eq!(next.status().records, 0);
     }
+}
+
+#[test]
+fn a_segment_that_somebody_removed_does_not_hold_up_the_others() {
+    let (disk, clock, mut first) = process();
+    first.append_each(1..=20);
+    let lost = first.segment(1);
+    let records = first.core.state().own.segments[0].records;
+    first.die();
+    let mut next = start(&disk, &clock);
+    next.append_each(21..=22);
+    assert_eq!(next.status().records, 22);
+    disk.remove_file(&lost).expect("removed");
+    assert_eq!(next.drain(), ids(records + 1..=22));
+    assert_eq!((next.status().records, next.status().adopted_lanes), (0, 0));
+}
+
+#[test]
+fn a_lane_that_can_not_be_read_holds_up_its_own_keys_and_no_others() {
+    let (disk, clock, mut first) = process();
+    assert!(first.append(&[capture(1, Some("k"))])[0].is_ok());
+    let path = first.segment(1);
+    first.die();
+    let mut next = start(&disk, &clock);
+    next.append_each(2..=3);
+    assert!(next.append(&[capture(4, Some("k"))])[0].is_ok());
+    disk.unreadable(&path, true);
+    assert_eq!(next.peek(9).len(), 2, "what waits for the unreadable record stays");
+    let through = next.peek(9)[1].position;
+    next.keeper.remove(through).expect("removed");
+    next.keeper.peek(9).expect_err("all that is left waits");
+    disk.unreadable(&path, false);
+    assert_eq!(next.drain(), ids([1, 4]));
+}
+
+#[test]
+fn a_record_that_can_be_read_again_pushes_no_other_out() {
+    let (disk, clock, path, bytes, starts) = dead();
+    let mut next = start(&disk, &clock);
+    let mut broken = bytes.clone();
+    broken[starts[0] + 40] ^= 1;
+    disk.put(&path, &broken);
+    assert_eq!(next.peek(1)[0].capture.op.id, ids([2])[0]);
+    disk.put(&path, &bytes);
+    let seen = next.peek(1);
+    assert_eq!(seen[0].capture.op.id, ids([1])[0]);
+    next.keeper.remove(seen[0].position).expect("removed");
+    assert_eq!(next.drain(), ids([2, 3]));
+}
+
+#[test]
+fn what_goes_bad_after_its_torn_tail_was_cut_is_kept_and_reported() {
+    let (disk, clock, path, bytes, starts) = dead();
+    disk.put(&path, &bytes[..bytes.len() - 1]);
+    let mut next = start(&disk, &clock);
+    assert_eq!((next.status().torn_tails, next.status().set_aside), (1, 0));
+    let mut broken = bytes[..starts[2]].to_vec();
+    broken[starts[0] + 40] ^= 1;
+    disk.put(&path, &broken);
+    assert_eq!(next.drain(), ids([2]));
+    assert_eq!(next.status().set_aside, 1);
+    assert_eq!(quarantined(&disk).len(), 1);
 }

@@ -93,3 +93,33 @@ async fn a_disk_that_hangs_does_not_hang_the_end_and_keeps_its_lane_locked() {
     let found = crate::inspect::look(&disk, ROOT.as_ref()).expect("readable");
     assert_eq!((found.lanes[0].live, found.lanes[0].records), (false, 1));
 }
+
+#[test]
+fn a_disk_that_hangs_takes_one_thread_and_not_all_of_the_host() {
+    let (disk, _) = world();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .max_blocking_threads(3)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let answer_timeout = std::time::Duration::from_millis(5);
+        let spool = spool(&disk, SpoolConfig { answer_timeout, ..config() });
+        // The first writes may take longer than they are waited for.
+        let _ = spool.append(vec![capture(1, None)]).await;
+        let first = loop {
+            if let Ok([first, ..]) = spool.peek(1).await.as_deref() {
+                break first.position;
+            }
+        };
+        let hanging = Hanging::on(&disk);
+        assert!(spool.set_aside(first, "no".to_owned()).await.is_err());
+        for _ in 0..6 {
+            assert!(spool.peek(1).await.is_err());
+        }
+        let of_the_host = tokio::task::spawn_blocking(|| 7);
+        let ran = tokio::time::timeout(std::time::Duration::from_secs(20), of_the_host).await;
+        drop(hanging);
+        assert!(ran.is_ok(), "the host has threads left");
+    });
+}

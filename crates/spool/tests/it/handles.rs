@@ -34,7 +34,7 @@ async fn a_dropped_handle_gives_its_lane_up_without_closing() {
     assert_eq!(second.adopt().await.expect("listed"), 0, "its process lives");
     assert_eq!(second.peek(9).await.expect("readable"), []);
     drop(first);
-    adopt(&second, 1).await;
+    adopt(&second, 3).await;
     assert_eq!(drain(&second).await, ids(1..=3));
 }
 

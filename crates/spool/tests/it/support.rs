@@ -80,7 +80,7 @@ pub(crate) async fn drain(spool: &DiskSpool) -> Vec<EntryId> {
     }
 }
 
-/// Adopts until at least so many records were taken over. The threads of handles that were dropped end on their own time.
+/// Adopts until that many records were taken over. The threads of handles that were dropped end on their own time.
 pub(crate) async fn adopt(spool: &DiskSpool, records: u64) {
     let adopting = async {
         let mut adopted = 0;

@@ -11,10 +11,15 @@ use baldur_core::{
     port::{LimitScope, LiveCounts},
 };
 
+use sqlx::Row as _;
+
 use super::{Session, claim::Candidate};
 use crate::{columns::Columns, error::StepError, rows::op_columns, sql::limit};
 
 type Position = (Timestamp, EntryId);
+
+/// The same as the database has it, also of a row that can't be read otherwise.
+type RawPosition = (i64, Vec<u8>);
 
 /// The live entries of the namespace, and of some domains.
 pub(crate) const LIVE: &str = "SELECT n.ns, NULL, n.live FROM namespaces n WHERE n.ns = ?2 \
@@ -57,7 +62,7 @@ enum Source {
 #[derive(Default)]
 struct Pool {
     waiting: VecDeque<Candidate>,
-    after: Option<Position>,
+    after: Option<RawPosition>,
     exhausted: bool,
 }
 
@@ -201,9 +206,10 @@ impl Pool {
                 return Ok(None);
             }
             let most = wanted.clamp(1, MOST_READ);
-            self.waiting = read(session, source, self.after, most).await?.into();
-            self.after = self.waiting.back().map(|last| last.op.position()).or(self.after);
-            self.exhausted = self.waiting.len() < most;
+            let page = read(session, source, self.after.take(), most).await?;
+            self.waiting = page.candidates.into();
+            self.after = page.last;
+            self.exhausted = page.rows < most;
         }
     }
 
@@ -212,28 +218,47 @@ impl Pool {
     }
 }
 
+/// Some entries that may go. One that can't be read is left where it is.
+struct Page {
+    candidates: Vec<Candidate>,
+    /// How many were looked at.
+    rows: usize,
+    /// Where the last of these stands.
+    last: Option<RawPosition>,
+}
+
 async fn read(
     session: &mut Session,
     source: &Source,
-    after: Option<Position>,
+    after: Option<RawPosition>,
     most: usize,
-) -> Result<Vec<Candidate>, StepError> {
+) -> Result<Page, StepError> {
     let (ns, namespace) = (session.ns, session.namespace().clone());
     let (sql, of) = match source {
         Source::Domain(domain) => (OLDEST_OF_DOMAIN, domain.as_str().to_owned()),
         Source::Status(status) => (OLDEST_OF_STATUS, status.as_str().to_owned()),
     };
-    let (created_at, id) = match after {
-        Some((at, id)) => (at.as_micros(), id),
-        None => (i64::MIN, EntryId::from_bytes([0; 16])),
-    };
+    let (created_at, id) = after.unwrap_or_else(|| (i64::MIN, vec![0; 16]));
     let rows = sqlx::query(sql)
         .bind(ns)
         .bind(of)
         .bind(created_at)
-        .bind(id.as_bytes().to_vec())
+        .bind(id)
         .bind(limit(most))
         .fetch_all(session.conn()?)
         .await?;
-    rows.iter().map(|row| Candidate::read(row, &namespace)).collect()
+    let mut page =
+        Page { candidates: Vec::with_capacity(rows.len()), rows: rows.len(), last: None };
+    for row in &rows {
+        match Candidate::read(row, &namespace) {
+            Ok(found) => page.candidates.push(found),
+            // No capture may fail for what is wrong with another entry.
+            Err(StepError::Row(error)) => tracing::error!(%error, "sqlite.entry_unreadable"),
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(last) = rows.last() {
+        page.last = Some((last.try_get("created_at")?, last.try_get("id")?));
+    }
+    Ok(page)
 }

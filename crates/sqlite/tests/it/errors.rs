@@ -10,6 +10,7 @@ use std::{
 use baldur_contract::ManualClock;
 use baldur_core::{
     BackendError, BackendKind, Chain, EntryId, Outcome, Retry,
+    command::WhenFull,
     port::{CaptureError, CaptureStore, CheckDepth, EntryReader, StoreAdmin},
     query::ListQuery,
 };
@@ -108,6 +109,29 @@ async fn a_damaged_payload_is_an_error_and_never_an_empty_one() {
     run(&mut lab.raw().await, "UPDATE payloads SET request_data = '{broken'").await;
     let error = lab.store.find(vec![capture.op.id]).await.expect_err("damaged");
     assert!(Chain(&error).to_string().contains("corrupt"), "{error}");
+}
+
+#[tokio::test]
+async fn entries_that_can_not_be_read_make_no_room_and_refuse_no_capture() {
+    let lab = Lab::new().await;
+    let mut entries = Vec::new();
+    for _ in 0..40 {
+        let capture = lab.captures.an_op().build();
+        entries.push(capture.op.position());
+        lab.keep(capture).await.expect("kept");
+    }
+    entries.sort();
+    // More than are looked at in one go.
+    let damage = "UPDATE payloads SET request_data = '{broken' WHERE seq IN \
+                  (SELECT seq FROM entries ORDER BY created_at, id LIMIT 35)";
+    run(&mut lab.raw().await, damage).await;
+    let dropping = || lab.captures.an_op().limits(40, 0, WhenFull::DropOldest).build();
+    let kept = lab.keep(dropping()).await.expect("there is room for it");
+    let gone: Vec<EntryId> = kept.evicted.into_iter().map(|evicted| evicted.id).collect();
+    assert_eq!(gone, [entries[35].1]);
+    for answer in lab.store.capture_batch((0..9).map(|_| dropping()).collect()).await {
+        assert_eq!(answer.expect("there is room for it").evicted.len(), 1);
+    }
 }
 
 #[tokio::test]

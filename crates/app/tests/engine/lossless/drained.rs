@@ -1,7 +1,14 @@
 //! The spool comes back into the store: in order, once, and in its own time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use baldur_app::{
     CaptureMode, CapturePolicy, CaptureService, Drainer, Ledger, Oversize, SpoolingStore, Who,
     drain::{DrainHooks, DrainPolicy},
@@ -11,7 +18,7 @@ use baldur_app::{
 use baldur_core::{
     NewFailedOp,
     command::{Capture, LiveLimits, WhenFull},
-    port::{CaptureStore, EntryReader, Spool},
+    port::{CaptureError, CaptureStore, Captured, EntryReader, LimitScope, Spool},
 };
 
 use super::{
@@ -33,11 +40,18 @@ struct Yard {
 impl Yard {
     fn over(world: World, shelf: Shelf, hooks: DrainHooks) -> Self {
         let wire = Wire::new(&world.store);
-        let store = SpoolingStore::new(
-            Arc::new(wire.clone()),
-            Arc::new(shelf.clone()),
-            SpoolingPolicy::default(),
-        );
+        Self::through(Arc::new(wire.clone()), wire, world, shelf, hooks)
+    }
+
+    /// With `store` between the drainer and the wire.
+    fn through(
+        store: Arc<dyn CaptureStore>,
+        wire: Wire,
+        world: World,
+        shelf: Shelf,
+        hooks: DrainHooks,
+    ) -> Self {
+        let store = SpoolingStore::new(store, Arc::new(shelf.clone()), SpoolingPolicy::default());
         let ledger = Ledger::new();
         let policy = DrainPolicy::default();
         let drainer = Drainer::start(&store, ledger.clone(), &world.env, policy, hooks);
@@ -193,6 +207,75 @@ async fn a_spooled_capture_is_not_refused_by_a_limit_that_came_later() {
     let yard = Yard::over(world, shelf, hooks);
     yard.is_drained().await;
     assert_eq!(yard.world.all().await.len(), 1, "each new one took the place of the old ones");
+}
+
+/// Has no room within limits, and panics the first few times that it is asked to go beyond them.
+#[derive(Debug)]
+struct Startled {
+    wire: Wire,
+    panics: AtomicU32,
+}
+
+#[async_trait]
+impl CaptureStore for Startled {
+    async fn capture_batch(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureError>> {
+        let full = || CaptureError::LimitReached { scope: LimitScope::Domain, live: 1, limit: 1 };
+        if captures.iter().any(|capture| capture.limits.is_some()) {
+            return captures.iter().map(|_| Err(full())).collect();
+        }
+        let left = self
+            .panics
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(left.is_err(), "as told");
+        self.wire.capture_batch(captures).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_beyond_its_limits_has_nothing_put_aside() {
+    let world = World::new();
+    let captures: Vec<_> = (0..5).map(|_| prepared(&world, op("payment"))).collect();
+    let shelf = left_behind(&world, captures).await;
+    let limits = LiveLimits {
+        in_domain: std::num::NonZeroU64::new(1),
+        in_all: None,
+        when_full: WhenFull::DropOldest,
+    };
+    let finish = Arc::new(move |capture: &mut Capture| capture.limits = Some(limits));
+    let hooks = DrainHooks { finish: Some(finish), adopt: None };
+    let wire = Wire::new(&world.store);
+    let store = Arc::new(Startled { wire: wire.clone(), panics: AtomicU32::new(3) });
+    let yard = Yard::through(store, wire, world, shelf, hooks);
+    yard.is_drained().await;
+    assert_eq!(yard.shelf.aside(), [], "they were acknowledged, and nobody refused them");
+    assert_eq!(yard.wire.arrived().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adoption_that_takes_long_is_counted_all_the_same() {
+    let world = World::new();
+    let captures: Vec<_> = (0..20).map(|_| prepared(&world, keyed("a"))).collect();
+    let other = left_behind(&world, captures).await;
+    let shelf = Shelf::new(Arc::clone(&world.env.clock), 100);
+    let orphan = Arc::new(std::sync::Mutex::new(Some(other.records())));
+    let adopter = shelf.clone();
+    let adopt: baldur_app::drain::Adopt = Arc::new(move || {
+        let (orphan, adopter) = (Arc::clone(&orphan), adopter.clone());
+        // A disk goes on with what nobody waits for.
+        let work = tokio::spawn(async move {
+            tokio::time::sleep(DrainPolicy::default().timeout * 2).await;
+            let found = orphan.lock().expect("not poisoned").take();
+            Ok(found.map_or(0, |records| adopter.adopt(records)))
+        });
+        Box::pin(async move { work.await.expect("it ends") })
+    });
+    let yard = Yard::over(world, shelf, DrainHooks { finish: None, adopt: Some(adopt) });
+    virtual_time(SECOND * 40).await;
+    yard.is_drained().await;
+    virtual_time(SECOND * 10).await;
+    let sums = yard.ledger.sums();
+    assert!(sums.balances(), "{sums:?}");
+    assert_eq!((sums.recovered, sums.stored, sums.spooled), (20, 20, 0));
 }
 
 #[tokio::test(start_paused = true)]

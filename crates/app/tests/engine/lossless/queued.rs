@@ -120,6 +120,28 @@ async fn a_full_outbox_waits_for_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_waits_for_room_no_longer_than_a_single_capture() {
+    let timeout = SECOND * 2;
+    let plant = full(WhenOutboxFull::Wait { timeout }).await;
+    let started = Instant::now();
+    let told = plant.put_all(ops("payment", 20), CaptureMode::Async).await;
+    assert_eq!((levels(&told), started.elapsed()), (vec!["error"; 20], timeout));
+    ends_well(plant).await;
+
+    let plant = Plant::new(small(WhenOutboxFull::Spool));
+    plant.wire.is_in(Fault::Down);
+    plant.shelf.as_ref().expect("one").is_in(Trouble::Fails);
+    let keyed_ones = |n| (0..n).map(|_| keyed("a")).collect();
+    let told = plant.put_all(keyed_ones(10), CaptureMode::Async).await;
+    assert_eq!(levels(&told), ["queued"; 10]);
+    let started = Instant::now();
+    let told = plant.put_all(keyed_ones(20), CaptureMode::Async).await;
+    let wait = OutboxPolicy::default().spool_wait;
+    assert_eq!((levels(&told), started.elapsed()), (vec!["error"; 20], wait));
+    ends_well(plant).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_outbox_spools_and_keeps_the_order_of_keys() {
     let policy = OutboxPolicy { max_entries: 3, batch: 1, ..OutboxPolicy::default() };
     let plant = Plant::new(policy);
