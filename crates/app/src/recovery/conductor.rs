@@ -98,11 +98,17 @@ impl Conductor {
             running.again = Some(signal);
             return;
         }
-        let status = self.parts.board.get(&dependency);
-        let leftovers = status.is_some_and(|status| {
-            matches!(status.phase, Phase::Waiting { reason: WaitCause::Leftovers, .. })
-        });
-        if leftovers {
+        let waits_for = match self.parts.board.get(&dependency).map(|status| status.phase) {
+            Some(Phase::Waiting { reason, .. }) => Some(reason),
+            Some(Phase::Idle | Phase::Sweeping | Phase::Stopped(_)) | None => None,
+        };
+        let cuts_short = match waits_for {
+            Some(WaitCause::Leftovers) => true,
+            // A person doesn't wait until a dependency was spared.
+            Some(WaitCause::Start) => signal == Signal::Manual,
+            Some(WaitCause::Store) | None => false,
+        };
+        if cuts_short {
             heard(&dependency, signal, "taken");
             running.nudge.notify_one();
         } else {

@@ -26,7 +26,7 @@ pub(super) struct Sweep {
     /// How long to wait before it begins.
     pub(super) start_in: Duration,
     pub(super) cancel: CancellationToken,
-    /// A new signal came while it waited for leftovers.
+    /// A new signal came while it waited for leftovers, or a person's before it began.
     pub(super) nudge: Arc<Notify>,
 }
 
@@ -49,7 +49,12 @@ enum Reach {
 impl Sweep {
     /// Sweeps until nothing waits any more, or it has to stop; `None` is the former.
     pub(super) async fn go(self) -> Option<StopCause> {
-        if !self.wait(WaitCause::Start, self.start_in).await {
+        let begins = tokio::select! {
+            biased;
+            () = self.nudge.notified() => !self.cancel.is_cancelled(),
+            begins = self.wait(WaitCause::Start, self.start_in) => begins,
+        };
+        if !begins {
             return Some(self.cancelled());
         }
         let mut reach = Reach::Forward;

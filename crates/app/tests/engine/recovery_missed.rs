@@ -8,7 +8,7 @@ use std::{
 
 use baldur_app::{
     Breakers, RecoveryPolicy, Who,
-    recovery::{Phase, Signal},
+    recovery::{Phase, Signal, StopCause},
 };
 use baldur_core::{
     Status,
@@ -21,7 +21,7 @@ use crate::{
     recovery_world::{
         Paces, Process, Switch, because_of, count_in, service, terms, until, until_rest,
     },
-    world::{SECOND, TestHandler, World, succeeded, virtual_time},
+    world::{SECOND, TestHandler, World, failed, succeeded, virtual_time},
 };
 
 fn order(state: ForcedState) -> ForcedBreaker {
@@ -146,4 +146,22 @@ async fn closing_may_take_for_ever() {
     let (_, registry) = TestHandler::always(succeeded()).handles("payment");
     let recovery = Process::new(&world, registry).started();
     assert_eq!(recovery.close(Duration::MAX).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_waits_for_nothing_although_a_sweep_is_about_to_begin() {
+    let world = World::new();
+    world.captured_at_once(because_of("gateway", 200)).await;
+    let (handler, registry) = TestHandler::always(failed()).handles("payment");
+    let recovery = Process::new(&world, registry).started();
+    recovery.notice(&service("gateway"), Signal::BreakerClosed);
+    assert_eq!(until_rest(&recovery, "gateway").await, Phase::Stopped(StopCause::Failing));
+    let calls = handler.calls().len();
+    // It failed a moment ago, so it is spared for twenty seconds, unless a person knows better.
+    recovery.notice(&service("gateway"), Signal::BreakerClosed);
+    virtual_time(SECOND * 2).await;
+    assert_eq!(handler.calls().len(), calls);
+    recovery.notice(&service("gateway"), Signal::Manual);
+    virtual_time(SECOND * 2).await;
+    assert!(handler.calls().len() > calls);
 }
