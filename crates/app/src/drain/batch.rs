@@ -26,7 +26,7 @@ impl Shared {
     /// Moves the oldest records of one lane.
     pub(super) async fn step(&self, limit: usize) -> Step {
         self.count_late();
-        let mark = self.ledger.spool_mark();
+        let (mark, looked) = (self.ledger.spool_mark(), Instant::now());
         let records = match timeout(self.policy.timeout, self.parts.spool.peek(limit)).await {
             Ok(Ok(records)) => records,
             Ok(Err(error)) => return Step::Failed(Chain(&error).to_string()),
@@ -34,7 +34,7 @@ impl Shared {
         };
         self.count_removed(records.first().map(|record| record.position));
         if records.is_empty() {
-            self.look_for_lost_records(mark);
+            self.look_for_lost_records(mark, looked);
             return Step::Idle;
         }
         let started = Instant::now();
@@ -48,10 +48,11 @@ impl Shared {
     }
 
     /// Captures that were counted as spooled, in a spool that holds nothing, are gone.
-    fn look_for_lost_records(&self, mark: u64) {
+    fn look_for_lost_records(&self, mark: u64, looked: Instant) {
         if self.parts.spool.status().records > 0 || !self.late().is_empty() {
             return;
         }
+        self.ledger.spool_seen_empty(looked);
         let gone = self.ledger.spool_was_empty(mark);
         if gone > 0 {
             tracing::error!(records = gone, "drain.spooled_records_gone");
@@ -208,6 +209,7 @@ impl Shared {
         match self.parts.marks.left(id) {
             Known::AsSpooled => self.ledger.landed(id, landing),
             Known::AsStray => self.ledger.landed_astray(id, landing),
+            Known::Unheard => self.ledger.landed_unheard(id, landing),
             // Its capture is in flight yet, and will be counted by its answer.
             Known::UnderWay => self.late().push((id, landing)),
         }

@@ -147,6 +147,7 @@ impl Drainer {
     ) -> Result<Self, String> {
         policy.check()?;
         let parts = store.parts();
+        ledger.watches_spool();
         ledger.recovered(parts.spool.status().records);
         let status = DrainStatus { batch: policy.first_batch, ..DrainStatus::default() };
         let shared = Arc::new(Shared {

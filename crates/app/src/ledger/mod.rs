@@ -49,6 +49,15 @@ struct Books {
     /// Grows with each capture that is counted as spooled.
     spooled_ever: u64,
     unresolved: HashMap<EntryId, Unresolved>,
+    /// When the spool was last seen without a record; `None` without a spool.
+    spool_empty: Option<SpoolEmpty>,
+}
+
+/// When a spool was seen without a record.
+#[derive(Clone, Copy, Debug)]
+enum SpoolEmpty {
+    NotYet,
+    At(Instant),
 }
 
 /// A capture whose answer is missing.
@@ -189,6 +198,8 @@ impl Ledger {
     /// Counts a record that left the spool, whose capture was answered as spooled, or is about to be.
     pub(crate) fn landed(&self, id: EntryId, landing: Landing) {
         let mut books = self.books();
+        // This is the record that was counted as spooled, so no stray of the id was.
+        books.strays.remove(&id);
         if books.unresolved.remove(&id).is_some() {
             books.transfer(Balance::Unknown, landing.account(), 1);
         } else if books.sums.spooled > 0 {
@@ -199,6 +210,11 @@ impl Ledger {
     }
 
     /// Counts a record that left the spool, whose append was not answered. If nobody waits to know, the capture is counted elsewhere.
+    pub(crate) fn landed_unheard(&self, id: EntryId, landing: Landing) {
+        self.resolved(id, landing.account());
+    }
+
+    /// The same, where another append of the id was answered as spooled, so that this may have been its record.
     pub(crate) fn landed_astray(&self, id: EntryId, landing: Landing) {
         let mut books = self.books();
         if books.unresolved.remove(&id).is_some() {
@@ -206,6 +222,16 @@ impl Ledger {
         } else if books.strays.len() < MAX_UNRESOLVED {
             books.strays.insert(id, landing);
         }
+    }
+
+    /// Captures may wait in a spool from here on, also those without an answer.
+    pub(crate) fn watches_spool(&self) {
+        self.books().spool_empty.get_or_insert(SpoolEmpty::NotYet);
+    }
+
+    /// The spool had no record at this moment, and what left it before is counted.
+    pub(crate) fn spool_seen_empty(&self, at: Instant) {
+        self.books().spool_empty = Some(SpoolEmpty::At(at));
     }
 
     /// A mark for [`spool_was_empty`](Self::spool_was_empty), to be taken before looking.
@@ -242,6 +268,15 @@ impl Ledger {
         waiting.sort_unstable_by_key(|(_, entry)| entry.since);
         waiting.truncate(limit);
         waiting
+    }
+
+    /// Whether a capture that got no answer at `since` may be in the spool.
+    fn may_be_spooled(&self, since: Instant) -> bool {
+        match self.books().spool_empty {
+            None => false,
+            Some(SpoolEmpty::NotYet) => true,
+            Some(SpoolEmpty::At(at)) => at <= since,
+        }
     }
 
     fn resolved(&self, id: EntryId, to: Account<'_>) {

@@ -38,7 +38,8 @@ impl Default for ResolvePolicy {
 /// Looks ids up whose captures got no answer, until it is dropped.
 ///
 /// What is found is stored. What is not found after [`ResolvePolicy::settle_after`], by a store that answers, is rejected as `lost`;
-/// with a dedup key as `lost_or_merged`, since the id of a merged capture finds nothing. A store that doesn't answer decides nothing.
+/// with a dedup key as `lost_or_merged`, since the id of a merged capture finds nothing. A store that doesn't answer decides nothing, and
+/// nothing is lost that may wait in the spool: it must have been empty once since.
 #[derive(Debug)]
 pub struct Resolver {
     task: JoinHandle<()>,
@@ -80,6 +81,7 @@ impl Ledger {
             let to = match found {
                 Some(_) => Account::Stored,
                 None if entry.since.elapsed() < policy.settle_after => continue,
+                None if self.may_be_spooled(entry.since) => continue,
                 None if entry.may_merge => Account::Rejected(RejectReason::LostOrMerged),
                 None => Account::Rejected(RejectReason::Lost),
             };

@@ -4,7 +4,7 @@
 //! append whose answer is missing may have left a record nevertheless. Both are known by their ids until they are gone.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -22,6 +22,8 @@ pub(crate) struct Marks {
 struct Ids {
     under_way: HashMap<EntryId, u32>,
     strays: HashMap<EntryId, u32>,
+    /// Ids with strays, or appends that may become strays, of which another append was answered as spooled.
+    doubtful: HashSet<EntryId>,
 }
 
 /// What a record that left the spool is to the ledger.
@@ -31,8 +33,10 @@ pub(crate) enum Known {
     AsSpooled,
     /// Its append was not answered yet.
     UnderWay,
-    /// Its append was never answered, or with an error.
+    /// Its append was never answered, or with an error, and another append of the id was answered as spooled.
     AsStray,
+    /// Its append was never answered, or with an error, and so was every other of the id.
+    Unheard,
 }
 
 /// Appends that are under way. Those without an end become strays.
@@ -58,7 +62,9 @@ impl Marks {
     pub(crate) fn left(&self, id: EntryId) -> Known {
         let mut known = self.lock();
         if take_one(&mut known.strays, id) {
-            Known::AsStray
+            let doubtful = known.doubtful.contains(&id);
+            known.forget_doubt(id);
+            if doubtful { Known::AsStray } else { Known::Unheard }
         } else if known.under_way.contains_key(&id) {
             Known::UnderWay
         } else {
@@ -71,10 +77,27 @@ impl Marks {
     }
 }
 
+impl Ids {
+    /// Without strays there is nothing to be mistaken for the record that was answered for.
+    fn forget_doubt(&mut self, id: EntryId) {
+        if !self.strays.contains_key(&id) && !self.under_way.contains_key(&id) {
+            self.doubtful.remove(&id);
+        }
+    }
+}
+
 impl Appending<'_> {
     /// The append at this position was answered: it left a record for certain, or none.
-    pub(super) fn is_certain(&mut self, position: usize) {
-        self.ids[position].1 = false;
+    pub(super) fn is_certain(&mut self, position: usize, left_a_record: bool) {
+        let (id, uncertain) = &mut self.ids[position];
+        *uncertain = false;
+        if left_a_record {
+            let mut known = self.marks.lock();
+            let others = known.under_way.get(id).is_some_and(|count| *count > 1);
+            if others || known.strays.contains_key(id) {
+                known.doubtful.insert(*id);
+            }
+        }
     }
 }
 
@@ -86,6 +109,7 @@ impl Drop for Appending<'_> {
             if uncertain && known.strays.len() < MAX_STRAYS {
                 *known.strays.entry(id).or_default() += 1;
             }
+            known.forget_doubt(id);
         }
     }
 }

@@ -211,7 +211,7 @@ impl Parts {
             if said.as_ref().is_err_and(|error| error.outcome() == Outcome::Unknown) {
                 tracing::debug!(id = %item.capture.op.id, "spooling.append_uncertain");
             } else {
-                marks.is_certain(position);
+                marks.is_certain(position, said.is_ok());
             }
             match said {
                 Ok(()) => {
