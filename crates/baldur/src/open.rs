@@ -93,6 +93,9 @@ pub enum ShutdownError {
     Captures(CloseReport),
 }
 
+/// More time than this doesn't count: "for ever" must not overflow a point in time.
+const LONGEST_SHUTDOWN: Duration = Duration::from_hours(24);
+
 /// A running Baldur: one store, and the services over it. Cheap to clone.
 #[derive(Clone)]
 pub struct Baldur {
@@ -281,11 +284,11 @@ impl Baldur {
     ///
     /// # Errors
     ///
-    /// When closing takes longer than `timeout`, of which recovery gets at most a third, and when queued captures could
+    /// When closing takes longer than `timeout` (a day at most), of which recovery gets at most a third, and when queued captures could
     /// not be kept.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
         let Inner { pipeline, stores, recovery, housekeeping, .. } = &*self.inner;
-        let until = tokio::time::Instant::now() + timeout;
+        let until = tokio::time::Instant::now() + timeout.min(LONGEST_SHUTDOWN);
         self.inner.background.token().cancel();
         // What doesn't end in its time is dropped, and its claims run out.
         let (_, _) = tokio::join!(recovery.close(timeout / 3), housekeeping.close(timeout / 3));

@@ -15,6 +15,7 @@ mod floor;
 mod load;
 mod memory;
 mod ours;
+mod outbox;
 mod protect;
 mod raw;
 mod report;
@@ -47,6 +48,7 @@ async fn run(args: &Args) -> Result<Vec<Figure>, Failure> {
     let plan = args.plan();
     let mut figures = protect::run(args, &plan).await?;
     figures.extend(breaker::run(args, &plan).await?);
+    figures.extend(outbox::run(args, &plan).await?);
     figures.extend(memory::run(args, &plan).await?);
     figures.extend(sqlite::run(args, &plan).await?);
     figures.extend(spool::run(args, &plan).await?);

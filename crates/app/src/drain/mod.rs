@@ -33,6 +33,7 @@ use crate::{
     env::unit,
     ledger::{Landing, Ledger},
     metrics,
+    range::LONGEST_WAIT,
     spooling::{Parts, SpoolingStore},
 };
 
@@ -179,7 +180,7 @@ impl Drainer {
 
     /// Waits until the spool is empty, at most `within`. Returns whether it is. Ends a pause after a failure.
     pub async fn drained(&self, within: Duration) -> bool {
-        let until = Instant::now() + within;
+        let until = Instant::now() + within.min(LONGEST_WAIT);
         self.shared.hurry.notify_one();
         loop {
             let moved = self.shared.moved.notified();

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Shared, queue::Item};
 use crate::{
     ledger::{Account, Balance, DropReason, Ticket, answers_of},
+    range::LONGEST_WAIT,
     spooling::refused_for_good,
 };
 
@@ -33,6 +34,7 @@ impl CloseReport {
 
 pub(super) async fn close(shared: &Arc<Shared>, within: Duration) -> CloseReport {
     let started = Instant::now();
+    let within = within.min(LONGEST_WAIT);
     let (until, end) = (started + within.mul_f64(0.75), started + within);
     let held = {
         let mut queue = shared.queue();

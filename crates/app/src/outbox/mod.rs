@@ -35,6 +35,7 @@ use queue::Queue;
 use crate::{
     Env,
     ledger::{Account, Balance, Counted, DropReason, Ledger, RejectReason},
+    range::LONGEST_WAIT,
 };
 
 type Answer = Result<Captured, CaptureError>;
@@ -222,7 +223,7 @@ impl Outbox {
     /// When that takes longer than `within`.
     pub async fn flush(&self, within: Duration) -> Result<(), FlushTimeout> {
         let shared = self.shared();
-        let until = Instant::now() + within;
+        let until = Instant::now() + within.min(LONGEST_WAIT);
         let number = shared.queue().hurry();
         shared.work.notify_one();
         shared.hurry.notify_one();
