@@ -296,7 +296,8 @@ fn verdict(lie: Lie) -> String {
 }
 
 /// Which promises such a spool breaks first: records are lost, stand where only damage is found, or can't be found while they should wait.
-const BROKEN: [&str; 4] = ["are lost", "came instead of", "are no damage", "is not held"];
+const BROKEN: [&str; 5] =
+    ["are lost", "came instead of", "are no damage", "is not held", "a refused record is gone"];
 
 fn is_loss(verdict: &str) -> bool {
     BROKEN.iter().any(|broken| verdict.contains(broken))
