@@ -76,7 +76,7 @@ fn operation(n: usize) -> NewFailedOp {
     let text = "a".repeat(REQUEST_BYTES - 60);
     NewFailedOp::new("payment", "TIMEOUT")
         .dependency("payment-gateway")
-        .entity("order", &format!("order-{n}"))
+        .entity("order", format!("order-{n}"))
         .request_data(format!(r#"{{"order":{n},"amount":1999,"currency":"EUR","text":"{text}"}}"#))
 }
 

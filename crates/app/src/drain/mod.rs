@@ -315,7 +315,7 @@ impl Shared {
         });
         match timeout(self.policy.timeout, adopting).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(error = %Chain(&error), "drain.adoption_failed"),
+            Ok(Err(error)) => tracing::warn!(error = %Chain(&error), "drain.adoption_failed"),
             Err(_elapsed) => tracing::warn!("drain.adoption_timed_out"),
         }
     }

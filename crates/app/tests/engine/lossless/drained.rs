@@ -263,7 +263,7 @@ async fn an_adoption_that_takes_long_is_counted_all_the_same() {
         let (orphan, adopter) = (Arc::clone(&orphan), adopter.clone());
         // A disk goes on with what nobody waits for.
         let work = tokio::spawn(async move {
-            tokio::time::sleep(DrainPolicy::default().timeout * 2).await;
+            virtual_time(DrainPolicy::default().timeout * 2).await;
             let found = orphan.lock().expect("not poisoned").take();
             Ok(found.map_or(0, |records| adopter.adopt(records)))
         });
