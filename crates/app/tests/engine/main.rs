@@ -18,6 +18,7 @@ mod recovery_stops;
 mod recovery_world;
 mod replayed;
 mod shared_breakers;
+mod shared_breakers_followed;
 mod sums;
 #[cfg(feature = "tower")]
 mod tower_client;
