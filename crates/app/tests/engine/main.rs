@@ -13,6 +13,7 @@ mod protected_model;
 mod protected_order;
 mod protected_panics;
 mod recovery;
+mod recovery_followed;
 mod recovery_missed;
 mod recovery_stops;
 mod recovery_world;
