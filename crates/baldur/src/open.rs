@@ -229,7 +229,8 @@ impl Baldur {
     }
 
     /// Starts what runs in the background: recovery, as far as it is enabled, and the housekeeping, which ends claims
-    /// that ran out. For services, not for commands. [`shutdown`](Self::shutdown) ends it.
+    /// that ran out. Recovery also hears of shared breakers that only other processes have. For services, not for
+    /// commands. [`shutdown`](Self::shutdown) ends it.
     ///
     /// # Errors
     ///

@@ -74,7 +74,7 @@ impl Default for DependencySettings {
 
 impl Default for BreakersSettings {
     fn default() -> Self {
-        let SyncPolicy { interval, store_timeout } = SyncPolicy::default();
+        let SyncPolicy { interval, store_timeout, follow: _ } = SyncPolicy::default();
         Self { shared: true, interval, store_timeout }
     }
 }
@@ -83,7 +83,8 @@ impl BreakersSettings {
     /// How they are shared, if they are. The values are looked at in any case.
     pub(crate) fn policy(&self) -> Result<Option<SyncPolicy>, SettingsError> {
         let Self { shared, interval, store_timeout } = *self;
-        let policy = SyncPolicy { interval, store_timeout };
+        // Recovery follows once it starts: processes that replay nothing by themselves needn't.
+        let policy = SyncPolicy { interval, store_timeout, follow: false };
         policy.check().map_err(|error| unusable("breakers", &error))?;
         Ok(shared.then_some(policy))
     }

@@ -354,6 +354,49 @@ async fn breakers_of_one_file_are_shared_until_shutdown() {
 }
 
 #[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_recovers_a_dependency_that_only_another_process_calls() {
+    use baldur_core::{
+        policy::{BreakerPolicy, BreakerState},
+        port::{ForcedBreaker, ForcedState},
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let settings = || {
+        let mut settings = Settings::at(url_of("sqlite", &directory));
+        settings.breakers.interval = Duration::from_millis(10);
+        settings.recovery.jitter = Duration::ZERO;
+        settings
+    };
+    let host = Baldur::open(settings()).await.expect("opens");
+    let domain = Domain::parse("payment").expect("a domain");
+    let server = Baldur::builder(settings()).handler(domain, Arc::new(Telling(called)));
+    let server = server.open().await.expect("opens beside it");
+    let mut events = server.breakers().subscribe();
+    server.start_recovery().expect("started");
+    let gateway = ServiceName::parse("gateway").expect("a name");
+    host.breakers().get(&gateway, BreakerPolicy::default());
+    for dependency in ["ledger", "gateway"] {
+        let op = NewFailedOp::new("payment", "TIMEOUT").dependency(dependency);
+        host.capture().capture(op, &Who::system()).await.expect("kept");
+    }
+    let order = ForcedBreaker { state: ForcedState::Open, lasts: None };
+    host.breakers().force(&gateway, order, &Who::system()).expect("known");
+    let told = tokio::time::timeout(Duration::from_secs(30), events.recv()).await;
+    let told = told.expect("it is told").expect("and heard");
+    assert_eq!((told.to, told.forced, told.shared), (BreakerState::Open, true, true));
+    assert!(calls.is_empty(), "it is down");
+    host.breakers().lift(&gateway, &Who::system()).expect("known");
+    let op = tokio::time::timeout(Duration::from_secs(30), calls.recv()).await;
+    assert_eq!(op.expect("in time").expect("called").dependency, gateway);
+    assert_eq!(server.breakers().states(), []);
+    for baldur in [server, host] {
+        baldur.shutdown(Duration::from_secs(10)).await.expect("closed");
+    }
+    assert!(calls.is_empty(), "another dependency was touched");
+}
+
+#[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn breakers_are_not_shared_when_the_settings_say_so() {
     use baldur_core::{

@@ -32,6 +32,16 @@ pub(super) struct Voice {
     pub(super) changed: Arc<Notify>,
 }
 
+impl Voice {
+    /// Sends an event to all who listen, and sets the gauge: under the lock of what it is about, so that the last one
+    /// is the one that holds.
+    pub(super) fn send(&self, event: &BreakerEvent) {
+        // That nobody listens is no failure.
+        let _ = self.events.send(event.clone());
+        show(event);
+    }
+}
+
 /// The breaker of one dependency. Cheap to clone; clones are the same breaker.
 #[derive(Clone)]
 pub struct ManagedBreaker {
@@ -230,13 +240,30 @@ impl ManagedBreaker {
             shared: source == Source::Others,
             at: voice.clock.now(),
         };
-        // That nobody listens is no failure.
-        let _ = voice.events.send(event.clone());
-        // Under the lock as well: the last one set is the one that holds.
-        show(&event);
+        voice.send(&event);
         drop(core);
         tell(&event);
         answer
+    }
+
+    /// Tells of a closing elsewhere that came before this breaker was asked anything, unless it has other news by now.
+    pub(super) fn closed_before(&self, from: BreakerState) {
+        let Inner { name, voice, .. } = &*self.inner;
+        let core = self.lock();
+        if core.told != (BreakerState::Closed, None) {
+            return;
+        }
+        let event = BreakerEvent {
+            dependency: name.clone(),
+            from,
+            to: BreakerState::Closed,
+            forced: false,
+            shared: true,
+            at: voice.clock.now(),
+        };
+        voice.send(&event);
+        drop(core);
+        tell(&event);
     }
 
     /// Others know this now.
@@ -250,7 +277,8 @@ impl ManagedBreaker {
     }
 }
 
-fn tell(event: &BreakerEvent) {
+/// Logs and counts.
+pub(super) fn tell(event: &BreakerEvent) {
     let BreakerEvent { dependency, from, to, forced, shared, at: _ } = event;
     let (from, to) = (from.as_str(), to.as_str());
     tracing::warn!(dependency = %dependency, from, to, forced, shared, "breaker.changed");

@@ -20,10 +20,14 @@
 //! breaker's own, so that processes don't all probe at once. Each process may then probe with the `max_probes` of its
 //! policy. An open or half-open state that nobody changed for the longest open time of the policy is history.
 //!
+//! A process may also [follow](Breakers::follow) breakers that only others have: it tells of their changes, for those who act
+//! on recoveries without calling the dependency themselves.
+//!
 //! Calls never wait for any of this. What one process notices holds in another after at most the interval and two store
 //! timeouts; without the store each process goes on by itself.
 
 mod event;
+mod follow;
 mod managed;
 mod merge;
 mod share;
@@ -42,6 +46,7 @@ use baldur_core::{
 use tokio::sync::{Notify, broadcast};
 
 pub use event::{BreakerEvent, BreakerStatus};
+pub use follow::MAX_FOLLOWED;
 pub use managed::{ManagedBreaker, Permit, Rejection};
 pub use share::{ShareError, SyncPolicy};
 
@@ -62,6 +67,9 @@ struct Inner {
     env: Env,
     voice: managed::Voice,
     is_shared: AtomicBool,
+    follows: AtomicBool,
+    /// Those that only others have. Kept here, since the task that looks at them may be started again.
+    followed: Mutex<BTreeMap<ServiceName, follow::Followed>>,
     breakers: Mutex<BTreeMap<ServiceName, ManagedBreaker>>,
 }
 
@@ -82,6 +90,8 @@ impl Breakers {
             env: env.clone(),
             voice,
             is_shared: AtomicBool::new(false),
+            follows: AtomicBool::new(false),
+            followed: Mutex::default(),
             breakers: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -105,7 +115,7 @@ impl Breakers {
         breaker
     }
 
-    /// Every change from now on, of every breaker. Who falls 1024 events behind is told how many it missed; then
+    /// Every change from now on, of every breaker, and of those that are [followed](Self::follow). Who falls 1024 events behind is told how many it missed; then
     /// [`states`](Self::states) says how things are.
     pub fn subscribe(&self) -> broadcast::Receiver<BreakerEvent> {
         self.inner.voice.events.subscribe()

@@ -1,6 +1,10 @@
 //! The task that exchanges the states of breakers with other processes.
 
-use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use baldur_core::{
     BackendError, BackendKind, Chain,
@@ -14,12 +18,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Breakers, ManagedBreaker,
+    Breakers, MAX_FOLLOWED, ManagedBreaker,
     merge::{Heard, News},
 };
 use crate::{env::unit, metrics::BREAKER_STORE_FAILURES, range::within};
 
-/// How many breakers are loaded at once.
+/// How many breakers are loaded or listed at once.
 const BATCH: usize = 500;
 
 /// How often one breaker is saved in a round before it waits for the next.
@@ -32,12 +36,18 @@ pub struct SyncPolicy {
     pub interval: Duration,
     /// How long the store may take for one answer: 10 milliseconds to 1 minute.
     pub store_timeout: Duration,
+    /// Whether breakers that only others have are [followed](Breakers::follow) from the beginning.
+    pub follow: bool,
 }
 
 impl Default for SyncPolicy {
-    /// Every second, with half a second for the store.
+    /// Every second, with half a second for the store, and nobody followed.
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), store_timeout: Duration::from_millis(500) }
+        Self {
+            interval: Duration::from_secs(1),
+            store_timeout: Duration::from_millis(500),
+            follow: false,
+        }
     }
 }
 
@@ -87,6 +97,9 @@ impl Breakers {
         if self.inner.is_shared.swap(true, Ordering::AcqRel) {
             return Err(ShareError::Already);
         }
+        if policy.follow {
+            self.follow();
+        }
         Ok(tokio::spawn(supervised(self.clone(), store, policy, cancel)))
     }
 }
@@ -103,6 +116,7 @@ async fn supervised(
             store: Arc::clone(&store),
             policy,
             seen: BTreeMap::new(),
+            has_more: false,
         };
         let running = AbortOnDropHandle::new(tokio::spawn(sync.run(cancel.clone())));
         match running.await {
@@ -126,6 +140,8 @@ struct Sync {
     policy: SyncPolicy,
     /// The version of each breaker that was heard or saved last.
     seen: BTreeMap<ServiceName, u64>,
+    /// Whether there were more breakers to follow than are looked at.
+    has_more: bool,
 }
 
 impl Sync {
@@ -169,6 +185,35 @@ impl Sync {
                 self.exchange(breaker, shared, at).await?;
             }
         }
+        if self.breakers.follows() { self.follow(&breakers).await } else { Ok(()) }
+    }
+
+    /// Looks at the breakers that only others have. `own` were exchanged in this round.
+    async fn follow(&mut self, own: &[ManagedBreaker]) -> Result<(), BreakerStoreError> {
+        let own: BTreeMap<_, _> = own.iter().map(|breaker| (breaker.name(), breaker)).collect();
+        let mut listed = BTreeSet::new();
+        let mut has_more = true;
+        // So many pages and no more, whatever the store answers.
+        for _ in 0..MAX_FOLLOWED / BATCH {
+            let after = listed.last().cloned();
+            let page = self.in_time("list breakers", self.store.list(after, BATCH)).await?;
+            has_more = page.len() >= BATCH;
+            for shared in page {
+                match own.get(&shared.name) {
+                    Some(breaker) => self.breakers.hand_over(breaker, &shared),
+                    None => self.breakers.look_at(&shared),
+                }
+                listed.insert(shared.name);
+            }
+            if !has_more {
+                break;
+            }
+        }
+        self.breakers.keep_followed(&listed);
+        if has_more && !self.has_more {
+            tracing::warn!(followed = listed.len(), "breaker.follow_limit_reached");
+        }
+        self.has_more = has_more;
         Ok(())
     }
 

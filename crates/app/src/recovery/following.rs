@@ -1,4 +1,4 @@
-//! Follows the breakers of this process, and through them those of all that share their states.
+//! Follows the breakers of this process, and those of all that share their states.
 
 use std::sync::Arc;
 
@@ -82,12 +82,16 @@ impl Following {
     /// Catches up with what was not heard: who is open is down, and who was down and is closed is back. Where events were
     /// missed, who is closed may have been down without anybody knowing.
     fn look_around(&self, missed: Missed) {
-        for breaker in self.breakers.states() {
-            let was_down = missed == Missed::Some || self.was_down(&breaker.name);
-            match breaker.state {
-                BreakerState::Open => self.tell(Command::Down(breaker.name)),
-                BreakerState::Closed if was_down && breaker.forced.is_none() => {
-                    self.tell(Command::Back(breaker.name, Signal::BreakerClosed));
+        let own = self.breakers.states().into_iter();
+        let own = own.map(|breaker| (breaker.name, breaker.state, breaker.forced.is_some()));
+        let others = self.breakers.followed().into_iter();
+        let others = others.map(|breaker| (breaker.name, breaker.state, breaker.is_forced));
+        for (name, state, is_forced) in own.chain(others) {
+            let was_down = missed == Missed::Some || self.was_down(&name);
+            match state {
+                BreakerState::Open => self.tell(Command::Down(name)),
+                BreakerState::Closed if was_down && !is_forced => {
+                    self.tell(Command::Back(name, Signal::BreakerClosed));
                 }
                 BreakerState::Closed | BreakerState::HalfOpen => {}
             }

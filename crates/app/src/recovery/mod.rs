@@ -90,7 +90,7 @@ pub struct RecoverySources {
     pub reader: Arc<dyn EntryReader>,
     /// What the processes of the namespace share; without it each keeps the whole pace for itself.
     pub pace: Option<Arc<dyn PaceStore>>,
-    /// The breakers whose changes are signals.
+    /// The breakers whose changes are signals; where they are shared, also of breakers that only other processes have.
     pub breakers: Option<Breakers>,
     /// Who can be asked whether a dependency is back; of several for one dependency, each tells by itself.
     pub probes: Vec<(ServiceName, Arc<dyn Probe>)>,
@@ -148,7 +148,8 @@ impl Recovery {
         })
     }
 
-    /// Starts to listen to signals, and to probe. Where the policy doesn't enable recovery, nothing is started.
+    /// Starts to listen to signals, and to probe. Has the breakers [follow](Breakers::follow) those of other processes, so
+    /// that recoveries are heard of that only others notice. Where the policy doesn't enable recovery, nothing is started.
     ///
     /// # Errors
     ///
@@ -182,6 +183,8 @@ impl Recovery {
                 commands.clone(),
                 closing.clone(),
             );
+            // Only now: what the first look tells of is heard.
+            breakers.follow();
             all.push(
                 supervised("breakers", closing.clone(), following, |following| {
                     following.run().boxed()

@@ -13,11 +13,13 @@ mod protected_model;
 mod protected_order;
 mod protected_panics;
 mod recovery;
+mod recovery_followed;
 mod recovery_missed;
 mod recovery_stops;
 mod recovery_world;
 mod replayed;
 mod shared_breakers;
+mod shared_breakers_followed;
 mod sums;
 #[cfg(feature = "tower")]
 mod tower_client;

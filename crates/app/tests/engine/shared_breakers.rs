@@ -33,25 +33,25 @@ use crate::{
 };
 use BreakerState::{Closed, HalfOpen, Open};
 
-const STEP: Duration = Duration::from_millis(10);
+pub(crate) const STEP: Duration = Duration::from_millis(10);
 
 /// How long it takes at most until others know: the interval, and the store's time to save and to load.
-const STALE: Duration = Duration::from_secs(2);
+pub(crate) const STALE: Duration = Duration::from_secs(2);
 
-fn gateway() -> ServiceName {
+pub(crate) fn gateway() -> ServiceName {
     ServiceName::parse("gateway").expect("a name")
 }
 
 /// One process: its breaker opens at the second failure for ten seconds, and two probes close it.
-struct Process {
-    breakers: Breakers,
-    breaker: ManagedBreaker,
+pub(crate) struct Process {
+    pub(crate) breakers: Breakers,
+    pub(crate) breaker: ManagedBreaker,
     events: Receiver<BreakerEvent>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
 
-fn process(world: &World, store: Arc<dyn CircuitBreakerStore>) -> Process {
+pub(crate) fn process(world: &World, store: Arc<dyn CircuitBreakerStore>) -> Process {
     let breakers = Breakers::new(&world.env);
     let breaker = breakers.get(&gateway(), policy(2, 1));
     let events = breakers.subscribe();
@@ -66,17 +66,17 @@ fn two(world: &World) -> (Process, Process) {
 }
 
 impl Process {
-    fn call(&self, outcome: CallOutcome) {
+    pub(crate) fn call(&self, outcome: CallOutcome) {
         self.breaker.admit().expect("admitted").end(outcome);
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         self.call(CallOutcome::Failure);
         self.call(CallOutcome::Failure);
         assert_eq!(self.breaker.state(), Open);
     }
 
-    fn is(&self, state: BreakerState) -> bool {
+    pub(crate) fn is(&self, state: BreakerState) -> bool {
         self.breaker.state() == state
     }
 
@@ -88,7 +88,7 @@ impl Process {
 }
 
 /// Lets time pass, in steps in which everybody who waits has a turn.
-async fn pass(time: Duration) {
+pub(crate) async fn pass(time: Duration) {
     let step = if time > SECOND { STEP * 20 } else { STEP };
     let mut passed = Duration::ZERO;
     while passed < time {
@@ -101,7 +101,7 @@ async fn pass(time: Duration) {
 }
 
 /// Lets time pass until it holds; fails when that takes longer than processes may need to hear of each other.
-async fn soon(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn soon(what: &str, holds: impl Fn() -> bool) {
     let mut passed = Duration::ZERO;
     while !holds() {
         assert!(passed <= STALE, "{what}: not after {passed:?}");
@@ -110,16 +110,16 @@ async fn soon(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-async fn stored(world: &World) -> SharedBreaker {
+pub(crate) async fn stored(world: &World) -> SharedBreaker {
     let loaded = world.store.load(vec![gateway()]).await.expect("memory");
     loaded.into_iter().next().flatten().expect("saved")
 }
 
-fn ann() -> Who {
+pub(crate) fn ann() -> Who {
     Who::new(Actor::parse("ann").expect("a name"))
 }
 
-const fn order(state: ForcedState, seconds: u64) -> ForcedBreaker {
+pub(crate) const fn order(state: ForcedState, seconds: u64) -> ForcedBreaker {
     ForcedBreaker { state, lasts: Some(Duration::from_secs(seconds)) }
 }
 
@@ -265,26 +265,26 @@ async fn an_order_that_a_person_saves_is_obeyed_and_lifted_by_another() {
 
 /// What a store does: works, hangs, fails, panics, or lost all it had.
 #[derive(Debug)]
-struct Faulty {
+pub(crate) struct Faulty {
     inner: MemoryStore,
     spare: MemoryStore,
     mode: AtomicU8,
 }
 
-const WORKS: u8 = 0;
-const HANGS: u8 = 1;
-const FAILS: u8 = 2;
-const PANICS: u8 = 3;
-const EMPTIED: u8 = 4;
+pub(crate) const WORKS: u8 = 0;
+pub(crate) const HANGS: u8 = 1;
+pub(crate) const FAILS: u8 = 2;
+pub(crate) const PANICS: u8 = 3;
+pub(crate) const EMPTIED: u8 = 4;
 const READS: u8 = 5;
 
 impl Faulty {
-    fn on(world: &World) -> Arc<Self> {
+    pub(crate) fn on(world: &World) -> Arc<Self> {
         let spare = World::new().store;
         Arc::new(Self { inner: world.store.clone(), spare, mode: AtomicU8::new(WORKS) })
     }
 
-    fn turn(&self, mode: u8) {
+    pub(crate) fn turn(&self, mode: u8) {
         self.mode.store(mode, Ordering::SeqCst);
     }
 
@@ -402,9 +402,10 @@ async fn breakers_are_shared_once_until_they_are_told_to_stop() {
     let cancel = CancellationToken::new();
     let share = |policy| breakers.share(Arc::clone(&store), policy, cancel.clone());
     let (interval, store_timeout) = (Duration::from_hours(1), SECOND);
-    let refused = share(SyncPolicy { interval, store_timeout });
+    let refused = share(SyncPolicy { interval, store_timeout, follow: false });
     assert!(matches!(refused, Err(ShareError::Invalid(text)) if text.contains("interval")));
-    let refused = share(SyncPolicy { interval: SECOND, store_timeout: Duration::ZERO });
+    let refused =
+        share(SyncPolicy { interval: SECOND, store_timeout: Duration::ZERO, follow: false });
     assert!(matches!(refused, Err(ShareError::Invalid(text)) if text.contains("store timeout")));
     let task = share(SyncPolicy::default()).expect("shared once");
     assert!(matches!(share(SyncPolicy::default()), Err(ShareError::Already)));
