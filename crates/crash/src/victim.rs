@@ -39,6 +39,8 @@ pub(crate) struct Orders {
 pub(crate) struct Victim {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    /// What it said instead of that it is up: draining begins first, and can meet the fail point.
+    held_early: Option<Said>,
 }
 
 impl Victim {
@@ -72,9 +74,14 @@ impl Victim {
             .kill_on_drop(true)
             .spawn()?;
         let out = process.stdout.take().ok_or("a victim without output")?;
-        let mut victim = Self { process, lines: BufReader::new(out).lines() };
+        let lines = BufReader::new(out).lines();
+        let mut victim = Self { process, lines, held_early: None };
         match victim.next().await? {
             Some(Said::Ready) => Ok(victim),
+            Some(held @ Said::Held(_)) => {
+                victim.held_early = Some(held);
+                Ok(victim)
+            }
             Some(Said::Failed(why)) => Err(why.into()),
             other => Err(format!("a {role} began with {other:?}").into()),
         }
@@ -82,6 +89,9 @@ impl Victim {
 
     /// The next thing that it says; `None` when it is gone.
     pub(crate) async fn next(&mut self) -> Result<Option<Said>, Failure> {
+        if let Some(held) = self.held_early.take() {
+            return Ok(Some(held));
+        }
         loop {
             let line = timeout(PATIENCE, self.lines.next_line())
                 .await
