@@ -160,10 +160,14 @@ const QUESTIONS: [Question; 15] = [
         checked: "order heads",
         problem: "entries are wrongly marked, or not marked, as first of their order key",
         sql: "SELECT count(*) FROM entries e WHERE e.ns = ?1 AND e.order_head <> \
-              CASE WHEN e.order_key IS NULL THEN 1 ELSE e.seq IS ( \
-                SELECT l.seq FROM entries l WHERE l.ns = e.ns AND l.order_key = e.order_key \
-                AND l.status IN ('pending', 'replaying', 'reviewing', 'requires_review') \
-                ORDER BY l.status = 'replaying' DESC, l.created_at, l.id LIMIT 1) END",
+              CASE WHEN e.order_key IS NULL THEN 1 ELSE e.seq IS coalesce( \
+                (SELECT l.seq FROM entries l INDEXED BY entries_order_replaying \
+                 WHERE l.ns = e.ns AND l.order_key = e.order_key AND l.status = 'replaying' \
+                 ORDER BY l.created_at, l.id LIMIT 1), \
+                (SELECT l.seq FROM entries l INDEXED BY entries_order_live \
+                 WHERE l.ns = e.ns AND l.order_key = e.order_key \
+                 AND l.status IN ('pending', 'replaying', 'reviewing', 'requires_review') \
+                 ORDER BY l.created_at, l.id LIMIT 1)) END",
     },
     Question {
         checked: "label index",
