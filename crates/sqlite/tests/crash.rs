@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitCode, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
 };
 
 use baldur_contract::{Captures, ManualClock, StoreUnderTest};
@@ -124,7 +124,9 @@ fn print_line(id: EntryId) {
 
 struct Victim {
     child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
+    /// Read by a thread of its own: a victim that nobody listens to would block in the middle of a write, and keep
+    /// the file from the other one.
+    lines: mpsc::Receiver<String>,
 }
 
 impl Drop for Victim {
@@ -143,15 +145,28 @@ fn start(path: &Path, seed: u64, honesty: &str) -> Result<Victim, Failed> {
         .stdout(Stdio::piped())
         .spawn()?;
     let out = child.stdout.take().ok_or("no output")?;
-    Ok(Victim { child, lines: BufReader::new(out).lines() })
+    Ok(Victim { child, lines: listen(out) })
+}
+
+/// The lines of `out`, until it ends.
+fn listen(out: ChildStdout) -> mpsc::Receiver<String> {
+    let (heard, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if heard.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 impl Victim {
     /// Kills it after so many lines. Answers every id that it printed, also those that were on their way.
     fn kill_after(mut self, lines: usize) -> Result<Vec<EntryId>, Failed> {
         let mut ids = Vec::new();
-        for line in self.lines.by_ref().take(lines) {
-            ids.push(line?.parse()?);
+        for line in self.lines.iter().take(lines) {
+            ids.push(line.parse()?);
         }
         if ids.len() < lines {
             self.child.wait()?;
@@ -160,12 +175,7 @@ impl Victim {
         self.child.kill()?;
         self.child.wait()?;
         // The last line may be cut.
-        ids.extend(
-            self.lines
-                .by_ref()
-                .map_while(Result::ok)
-                .filter_map(|line| line.parse::<EntryId>().ok()),
-        );
+        ids.extend(self.lines.iter().filter_map(|line| line.parse::<EntryId>().ok()));
         Ok(ids)
     }
 }
