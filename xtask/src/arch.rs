@@ -69,7 +69,7 @@ const CRATES: &[(&str, May)] = &[
 
 /// Third-party crates that only these of ours may name, in any kind of dependency.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("sqlx", &["baldur-sqlite", "baldur-bench"]),
+    ("sqlx", &["baldur-sqlite", "baldur-postgres", "baldur-bench"]),
     ("jiff", &["baldur-core"]),
     ("uuid", &["baldur-core"]),
     ("axum", &["baldur-http", "baldur-http-target", "baldur-cli"]),
@@ -81,7 +81,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper-util", &["baldur-http"]),
     ("subtle", &["baldur-http"]),
     ("metrics-exporter-prometheus", &["baldur-cli"]),
-    ("libtest-mimic", &["baldur-contract", "baldur-sqlite"]),
+    ("libtest-mimic", &["baldur-contract", "baldur-sqlite", "baldur-postgres"]),
     ("cargo_metadata", &["xtask"]),
 ];
 

@@ -1,0 +1,167 @@
+//! The schema: migrations that are only ever added to, run by whoever opens a database first.
+
+use baldur_core::{BackendError, BackendKind, Digest};
+use sqlx::{Connection, PgConnection, Row};
+
+use crate::error::{Phase, Sentence, StepError, classify, said, sqlstate};
+
+/// One step of the schema.
+#[derive(Debug)]
+struct Migration {
+    version: i64,
+    name: &'static str,
+    sql: &'static str,
+}
+
+/// All of them, in order. A released one is never edited: its digest is stored in each database that it ran on.
+const MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    name: "entries",
+    sql: include_str!("../migrations/0001_entries.sql"),
+}];
+
+/// The version of the schema that this program works with.
+pub(crate) const NEWEST: i64 = 1;
+
+const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS baldur.migrations (
+    version    bigint PRIMARY KEY,
+    name       text   NOT NULL,
+    digest     text   NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)";
+
+/// Whoever migrates holds this advisory lock, `baldur` in ASCII: starters that come at the same time wait for one
+/// another. It ends with the transaction, so no session state is left behind a pooler.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(108170603063666)";
+
+fn failed(error: sqlx::Error) -> BackendError {
+    classify("open", Phase::BeforeCommit, StepError::from(error))
+}
+
+/// Brings the schema to [`NEWEST`], in one transaction.
+pub(crate) async fn migrate(conn: &mut PgConnection) -> Result<(), BackendError> {
+    if applied(conn).await.map_err(failed)?.is_some_and(|applied| check(&applied) == Ok(NEWEST)) {
+        return Ok(());
+    }
+    let mut transaction = conn.begin().await.map_err(failed)?;
+    run(&mut transaction).await?;
+    transaction
+        .commit()
+        .await
+        .map_err(|error| classify("open", Phase::Commit, StepError::from(error)))
+}
+
+async fn run(conn: &mut PgConnection) -> Result<(), BackendError> {
+    sqlx::query(LOCK).execute(&mut *conn).await.map_err(failed)?;
+    // `IF NOT EXISTS` still asks for the right to create it, which an administrator may have used already.
+    let exists: bool = sqlx::query_scalar("SELECT to_regnamespace('baldur') IS NOT NULL")
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(failed)?;
+    if !exists {
+        sqlx::query("CREATE SCHEMA baldur").execute(&mut *conn).await.map_err(failed)?;
+    }
+    sqlx::query(CREATE_TABLE).execute(&mut *conn).await.map_err(failed)?;
+    let applied = applied(conn).await.map_err(failed)?.unwrap_or_default();
+    let version = check(&applied)
+        .map_err(|Sentence(sentence)| said("open", BackendKind::Corrupt, sentence))?;
+    for Migration { version, name, sql } in MIGRATIONS.iter().filter(|m| m.version > version) {
+        sqlx::raw_sql(*sql).execute(&mut *conn).await.map_err(failed)?;
+        sqlx::query("INSERT INTO baldur.migrations (version, name, digest) VALUES ($1, $2, $3)")
+            .bind(*version)
+            .bind(*name)
+            .bind(Digest::of(sql.as_bytes()).to_string())
+            .execute(&mut *conn)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A migration that ran: version, name, digest.
+type Applied = (i64, String, String);
+
+/// What ran; `None` when the table of migrations is not there.
+async fn applied(conn: &mut PgConnection) -> Result<Option<Vec<Applied>>, sqlx::Error> {
+    let read = sqlx::query("SELECT version, name, digest FROM baldur.migrations ORDER BY version");
+    match read.fetch_all(conn).await {
+        Ok(rows) => {
+            let read = |row: &sqlx::postgres::PgRow| {
+                Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+            };
+            rows.iter().map(read).collect::<Result<_, _>>().map(Some)
+        }
+        // No such table, no such schema.
+        Err(error) if matches!(sqlstate(&error).as_deref(), Some("42P01" | "3F000")) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Compares what ran with what this program knows. Answers the version of the schema.
+fn check(applied: &[Applied]) -> Result<i64, Sentence> {
+    for (expected, (version, name, digest)) in (1..).zip(applied) {
+        if *version != expected {
+            return Err(Sentence(format!("migration {expected} is missing").into()));
+        }
+        let Some(known) = MIGRATIONS.iter().find(|m| m.version == *version) else {
+            return Err(Sentence(
+                format!(
+                    "the database has schema version {newest}, this program knows up to \
+                     {NEWEST}: use a newer program",
+                    newest = applied.len()
+                )
+                .into(),
+            ));
+        };
+        if known.name != name || Digest::of(known.sql.as_bytes()).to_string() != *digest {
+            return Err(Sentence(
+                format!(
+                    "migration {version} (`{name}`) of the database is not the one of this program"
+                )
+                .into(),
+            ));
+        }
+    }
+    Ok(i64::try_from(applied.len()).unwrap_or(i64::MAX))
+}
+
+/// What is wrong with the version of the schema.
+pub(crate) async fn problems(conn: &mut PgConnection) -> Result<Vec<String>, StepError> {
+    let Some(applied) = applied(conn).await? else {
+        return Ok(vec!["the schema `baldur` is not there".to_owned()]);
+    };
+    Ok(match check(&applied) {
+        Ok(NEWEST) => Vec::new(),
+        Ok(version) => {
+            vec![format!("the schema has version {version}, this program expects {NEWEST}")]
+        }
+        Err(Sentence(sentence)) => vec![sentence.into_owned()],
+    })
+}
+
+/// The number of the namespace, given at its first use. Numbers stay: rows refer to them.
+pub(crate) async fn namespace(conn: &mut PgConnection, name: &str) -> Result<i32, BackendError> {
+    let find = "SELECT ns FROM baldur.namespaces WHERE name = $1";
+    let found: Option<i32> =
+        sqlx::query_scalar(find).bind(name).fetch_optional(&mut *conn).await.map_err(failed)?;
+    if let Some(ns) = found {
+        return Ok(ns);
+    }
+    sqlx::query("INSERT INTO baldur.namespaces (name) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(name)
+        .execute(&mut *conn)
+        .await
+        .map_err(failed)?;
+    sqlx::query_scalar(find).bind(name).fetch_one(conn).await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_numbered_from_one_to_the_newest() {
+        let versions: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+        assert_eq!(versions, (1..=NEWEST).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,237 @@
+//! What all writers share, and how a transaction is run to its end.
+
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use baldur_core::{BackendError, BackendKind};
+use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr, SqlStr};
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::{Answers, Session, Work};
+use crate::{
+    config::PostgresConfig,
+    connect,
+    error::{BACKEND, Phase, StepError, classify, is_conflict, is_fault_of_row},
+    facets::FacetCache,
+    store::PostgresStats,
+    time::StoreTime,
+};
+
+/// How often a transaction is begun again because another one was in its way.
+const TRIES: usize = 8;
+
+/// What the writers did so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    commits: AtomicU64,
+    items: AtomicU64,
+    isolated: AtomicU64,
+    conflicts: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn stats(&self) -> PostgresStats {
+        let Self { commits, items, isolated, conflicts, failed } = self;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        PostgresStats {
+            commits: read(commits),
+            items: read(items),
+            isolated: read(isolated),
+            conflicts: read(conflicts),
+            failed: read(failed),
+        }
+    }
+}
+
+/// The pool, and what every transaction needs to know.
+pub(crate) struct Engine {
+    pub(crate) pool: PgPool,
+    pub(crate) config: PostgresConfig,
+    /// The number of the namespace.
+    pub(crate) ns: i32,
+    /// What "stored" means on this server.
+    pub(crate) level: Cow<'static, str>,
+    pub(crate) time: StoreTime,
+    pub(crate) facets: FacetCache,
+    /// Begins a transaction with its timeouts, and answers the server's time.
+    pub(crate) begin: SqlStr,
+    /// How many writes run at a time.
+    pub(crate) writers: Arc<Semaphore>,
+    pub(crate) counts: Counts,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        config: PostgresConfig,
+        ns: i32,
+        level: Cow<'static, str>,
+        time: StoreTime,
+    ) -> Self {
+        let pool = connect::pool(&config);
+        let writers = usize::try_from(config.max_connections / 2).unwrap_or(1);
+        let begin = begin(&config, level.contains("local"));
+        Self {
+            pool,
+            ns,
+            level,
+            time,
+            facets: FacetCache::default(),
+            begin,
+            writers: Arc::new(Semaphore::new(writers)),
+            counts: Counts::default(),
+            config,
+        }
+    }
+
+    /// Waits for the writes that run, and ends the connections.
+    pub(crate) async fn close(&self) {
+        let all = self.config.max_connections / 2;
+        let limit = self.config.answer_timeout;
+        // Whoever holds a permit writes; the timeout is that of every write.
+        let _ = timeout(limit, self.writers.acquire_many(all)).await;
+        let _ = timeout(self.config.acquire_timeout, self.pool.close()).await;
+    }
+
+    /// Does a write that shares its transaction with no other caller.
+    pub(crate) async fn write_alone<W: Work>(self: &Arc<Self>, items: Vec<W::Item>) -> Answers<W> {
+        let asked = items.len();
+        if asked == 0 {
+            return Vec::new();
+        }
+        let engine = Arc::clone(self);
+        let task = async move {
+            let limit = engine.config.answer_timeout;
+            match timeout(limit, Arc::clone(&engine.writers).acquire_owned()).await {
+                Ok(Ok(_permit)) => engine.write::<W>(&items).await,
+                Ok(Err(_)) | Err(_) => fail_all::<W>(items.len(), &busy(W::OPERATION)),
+            }
+        };
+        match tokio::spawn(task).await {
+            Ok(answers) => answers,
+            Err(gone) => {
+                let error = BackendError::new(BACKEND, W::OPERATION, BackendKind::Other);
+                fail_all::<W>(asked, &error.because(gone))
+            }
+        }
+    }
+
+    /// Runs a transaction to its end, within the answer timeout.
+    pub(crate) async fn write<W: Work>(self: &Arc<Self>, items: &[W::Item]) -> Answers<W> {
+        let limit = self.config.answer_timeout;
+        let mut phase = Phase::BeforeCommit;
+        let done = match timeout(limit, self.try_write::<W>(items, &mut phase)).await {
+            Ok(Ok(answers)) => Ok(answers),
+            Ok(Err(error)) => Err(classify(W::OPERATION, phase, error)),
+            Err(_) => {
+                let late = BackendError::new(BACKEND, W::OPERATION, BackendKind::Timeout);
+                Err(match phase {
+                    // Without a commit the server rolls back when the connection ends.
+                    Phase::BeforeCommit => late.retryable().not_applied(),
+                    Phase::Commit => late.retryable(),
+                })
+            }
+        };
+        match done {
+            Ok(answers) => {
+                self.counts.commits.fetch_add(1, Ordering::Relaxed);
+                self.counts.items.fetch_add(items.len() as u64, Ordering::Relaxed);
+                answers
+            }
+            Err(error) => {
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                fail_all::<W>(items.len(), &error)
+            }
+        }
+    }
+
+    async fn try_write<W: Work>(
+        self: &Arc<Self>,
+        items: &[W::Item],
+        phase: &mut Phase,
+    ) -> Result<Answers<W>, StepError> {
+        let mut tries = 1;
+        loop {
+            let mut session = Session::begin(self).await?;
+            let error = match W::run(&mut session, items).await {
+                Ok(answers) => {
+                    *phase = Phase::Commit;
+                    session.commit().await?;
+                    return Ok(answers);
+                }
+                Err(error) => error,
+            };
+            session.roll_back().await;
+            if is_conflict(&error) && tries < TRIES {
+                tries += 1;
+                self.counts.conflicts.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            if is_fault_of_row(&error) {
+                return self.one_by_one::<W>(items, phase).await;
+            }
+            return Err(error);
+        }
+    }
+
+    /// Item by item, so that one which the database refuses fails alone.
+    async fn one_by_one<W: Work>(
+        self: &Arc<Self>,
+        items: &[W::Item],
+        phase: &mut Phase,
+    ) -> Result<Answers<W>, StepError> {
+        self.counts.isolated.fetch_add(1, Ordering::Relaxed);
+        let mut session = Session::begin(self).await?;
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            session.savepoint().await?;
+            match W::run(&mut session, std::slice::from_ref(item)).await {
+                Ok(answer) => {
+                    session.release().await?;
+                    answers.extend(answer);
+                }
+                Err(error) if is_fault_of_row(&error) => {
+                    session.rollback_to_savepoint().await?;
+                    let error = classify(W::OPERATION, Phase::BeforeCommit, error);
+                    answers.push(Err(W::refuse(error)));
+                }
+                Err(error) => {
+                    session.roll_back().await;
+                    return Err(error);
+                }
+            }
+        }
+        *phase = Phase::Commit;
+        session.commit().await?;
+        Ok(answers)
+    }
+}
+
+/// The same error for everyone.
+pub(crate) fn fail_all<W: Work>(asked: usize, error: &BackendError) -> Answers<W> {
+    std::iter::repeat_with(|| Err(error.clone().into())).take(asked).collect()
+}
+
+/// Nobody had time for it; nothing was changed.
+pub(crate) fn busy(operation: &'static str) -> BackendError {
+    BackendError::new(BACKEND, operation, BackendKind::Busy).retryable().not_applied()
+}
+
+/// Settings for one transaction stand inside it, because behind a pooler the session is somebody else's afterwards.
+fn begin(config: &PostgresConfig, local: bool) -> SqlStr {
+    let commit = if local { "SET LOCAL synchronous_commit = local; " } else { "" };
+    let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
+    let idle = config.answer_timeout.as_millis();
+    // Safe: constants and numbers.
+    AssertSqlSafe(format!(
+        "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+         SET LOCAL idle_in_transaction_session_timeout = {idle}; {commit}\
+         SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    ))
+    .into_sql_str()
+}

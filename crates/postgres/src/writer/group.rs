@@ -1,0 +1,131 @@
+//! Writes that wait at the same time and are committed together.
+//!
+//! Each kind has its queue. While the writers are busy the queue fills, and the next transaction takes along what is
+//! there; a lonely write waits for nobody.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use baldur_core::BackendError;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    Answers, Engine, Work,
+    engine::{busy, fail_all},
+};
+use crate::error::closed;
+
+/// The write of one caller, and where its answers go.
+struct Waiting<W: Work> {
+    items: Vec<W::Item>,
+    reply: oneshot::Sender<Answers<W>>,
+}
+
+/// The queue of one kind of write.
+pub(crate) struct Queue<W: Work> {
+    sender: mpsc::Sender<Waiting<W>>,
+    kind: PhantomData<fn() -> W>,
+}
+
+impl<W: Work> Queue<W> {
+    fn start(engine: &Arc<Engine>) -> Self {
+        let (sender, waiting) = mpsc::channel(engine.config.queue);
+        tokio::spawn(serve(Arc::clone(engine), waiting));
+        Self { sender, kind: PhantomData }
+    }
+
+    /// Sends items to the writers and waits for the answers, one for each.
+    pub(crate) async fn submit(&self, engine: &Engine, items: Vec<W::Item>) -> Answers<W> {
+        let asked = items.len();
+        if asked == 0 {
+            return Vec::new();
+        }
+        let (reply, answers) = oneshot::channel();
+        let sent =
+            self.sender.send_timeout(Waiting { items, reply }, engine.config.acquire_timeout);
+        let error: BackendError = match sent.await {
+            Ok(()) => match answers.await {
+                Ok(answers) => return answers,
+                // The task of the writer panicked or was ended with its runtime.
+                Err(gone) => lost(W::OPERATION).because(gone),
+            },
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => busy(W::OPERATION),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => closed(W::OPERATION),
+        };
+        fail_all::<W>(asked, &error)
+    }
+}
+
+fn lost(operation: &'static str) -> BackendError {
+    BackendError::new(crate::error::BACKEND, operation, baldur_core::BackendKind::Unavailable)
+        .retryable()
+}
+
+/// Serves a queue until everyone who could ask has gone.
+async fn serve<W: Work>(engine: Arc<Engine>, mut waiting: mpsc::Receiver<Waiting<W>>) {
+    while let Some(first) = waiting.recv().await {
+        let limit = engine.config.answer_timeout;
+        let permit = timeout(limit, Arc::clone(&engine.writers).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            let Waiting { items, reply } = first;
+            // Who went away does not hear it.
+            let _ = reply.send(fail_all::<W>(items.len(), &busy(W::OPERATION)));
+            continue;
+        };
+        let group = gather(first, &mut waiting, engine.config.max_rows_per_commit).await;
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move {
+            run(&engine, group).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Takes along what is queued. Yields while that brings more: callers that were just answered often ask again.
+async fn gather<W: Work>(
+    first: Waiting<W>,
+    waiting: &mut mpsc::Receiver<Waiting<W>>,
+    max_rows: usize,
+) -> Vec<Waiting<W>> {
+    let mut rows = first.items.len();
+    let mut group = vec![first];
+    loop {
+        let before = rows;
+        while rows < max_rows
+            && let Ok(next) = waiting.try_recv()
+        {
+            rows += next.items.len();
+            group.push(next);
+        }
+        if rows == before || rows >= max_rows {
+            return group;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn run<W: Work>(engine: &Arc<Engine>, group: Vec<Waiting<W>>) {
+    let mut items = Vec::with_capacity(group.iter().map(|waiting| waiting.items.len()).sum());
+    let mut callers = Vec::with_capacity(group.len());
+    for waiting in group {
+        callers.push((waiting.items.len(), waiting.reply));
+        items.extend(waiting.items);
+    }
+    let mut answers = engine.write::<W>(&items).await.into_iter();
+    for (asked, reply) in callers {
+        // Who went away does not hear it; what was done stays done.
+        let _ = reply.send(answers.by_ref().take(asked).collect());
+    }
+}
+
+/// The queues of those kinds that share transactions.
+pub(crate) struct Queues {}
+
+impl Queues {
+    /// Starts a task for each.
+    pub(crate) fn start(_engine: &Arc<Engine>) -> Self {
+        Self {}
+    }
+}

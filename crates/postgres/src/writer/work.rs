@@ -1,0 +1,36 @@
+//! What a write is.
+
+use std::future::Future;
+
+use baldur_core::BackendError;
+
+use super::session::Session;
+use crate::error::StepError;
+
+/// The answers to a list of items, in its order.
+pub(crate) type Answers<W> = Vec<Result<<W as Work>::Answer, <W as Work>::Error>>;
+
+/// A kind of write.
+pub(crate) trait Work: Sized + Send + 'static {
+    /// What is asked for.
+    type Item: Send + Sync + 'static;
+    /// What it gives.
+    type Answer: Send + 'static;
+    /// Why it may fail.
+    type Error: From<BackendError> + Send + 'static;
+
+    /// Its name in errors.
+    const OPERATION: &'static str;
+
+    /// Does it for all items, one after the other, inside the open transaction. It may be done again from its start,
+    /// in a new transaction, when another one was in its way.
+    fn run(
+        session: &mut Session,
+        items: &[Self::Item],
+    ) -> impl Future<Output = Result<Answers<Self>, StepError>> + Send;
+
+    /// The answer to an item that the database refused for what it is.
+    fn refuse(error: BackendError) -> Self::Error {
+        error.into()
+    }
+}
