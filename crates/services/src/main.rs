@@ -20,7 +20,12 @@ use std::{
 use baldur_services::{
     POSTGRES_BIN, POSTGRES_CONTROL, POSTGRES_URL, PostgresOptions, PostgresServer, ServiceError,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret as _;
+use signal_hook::{
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 /// What shells answer for a command that they can't start, and add to the number of the signal that ended one.
 const NOT_STARTED: u8 = 127;
@@ -42,18 +47,21 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: &[OsString]) -> Result<ExitCode, ServiceError> {
+    // Until here a signal just ends us, and the guards end what was started.
     let services = Services::start()?;
     let variables = services.variables();
+    // From before the command on, so that none is missed.
+    let mut signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM])
+        .map_err(|source| ServiceError::Io { doing: "listen to signals".to_owned(), source })?;
     if let Some((program, arguments)) = arguments.split_first() {
-        return Ok(run(program, arguments, &variables));
+        return Ok(run(program, arguments, &variables, &mut signals));
     }
     for (name, value) in &variables {
         println!("export {name}={}", quoted(&value.to_string_lossy()));
     }
     eprintln!("the servers run until this ends (Ctrl-C)");
-    loop {
-        std::thread::park();
-    }
+    signals.forever().find(|signal| *signal != SIGCHLD);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// All servers. A second kind becomes a second field, with its variables.
@@ -77,16 +85,43 @@ impl Services {
     }
 }
 
-fn run(program: &OsStr, arguments: &[OsString], variables: &[(&str, OsString)]) -> ExitCode {
+/// Runs the command to its end. What would end us is for the command: SIGTERM and SIGHUP are forwarded; SIGINT is not,
+/// because a terminal sends it to both, and twice means more to many programs.
+fn run(
+    program: &OsStr,
+    arguments: &[OsString],
+    variables: &[(&str, OsString)],
+    signals: &mut Signals,
+) -> ExitCode {
     let mut command = Command::new(program);
     command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
-    match command.status() {
-        Ok(status) => ExitCode::from(code(status)),
+    let mut child = match command.spawn() {
+        Ok(child) => child,
         Err(error) => {
             eprintln!("error: {} did not start: {error}", program.display());
-            ExitCode::from(NOT_STARTED)
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
+    for signal in signals.forever() {
+        // Only this loop waits for the child, so its id is its own where it is signalled.
+        let forwarded = match signal {
+            SIGTERM => kill_process(Pid::from_child(&child), Signal::TERM),
+            SIGHUP => kill_process(Pid::from_child(&child), Signal::HUP),
+            _ => Ok(()),
+        };
+        if let Err(error) = forwarded {
+            eprintln!("error: {} can't be signalled: {error}", program.display());
+        }
+        match child.try_wait() {
+            Ok(None) => {}
+            Ok(Some(status)) => return ExitCode::from(code(status)),
+            Err(error) => {
+                eprintln!("error: {} can't be waited for: {error}", program.display());
+                break;
+            }
         }
     }
+    ExitCode::FAILURE
 }
 
 /// As shells forward it.
