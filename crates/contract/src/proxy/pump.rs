@@ -170,14 +170,12 @@ impl<'a> Pump<'a> {
             let armed = self.traps.borrow_and_update().clone();
             self.watching.follow(&armed);
         }
-        for sprung in self.watching.feed(chunk) {
-            self.shared.disarm(&sprung);
-            match &sprung.trap.action {
-                Action::CutBeforeSend(ending) => {
-                    self.swallow(chunk.len() as u64);
-                    self.shared.count(|counters| counters.faults.cut_before_send += 1);
-                    return Err(*ending);
-                }
+        let sprung = self.watching.feed(chunk);
+        self.shared.disarm(&sprung);
+        let mut cut = None;
+        for armed in &sprung {
+            match &armed.trap.action {
+                Action::CutBeforeSend(ending) => cut = Some(*ending),
                 Action::CutAfterSend { ending, answered } => {
                     self.link.withhold(answered.matcher(), *ending);
                 }
@@ -185,7 +183,10 @@ impl<'a> Pump<'a> {
                 Action::HoldReply => self.hold(Way::ToClient),
             }
         }
-        Ok(())
+        let Some(ending) = cut else { return Ok(()) };
+        self.swallow(chunk.len() as u64);
+        self.shared.count(|counters| counters.faults.cut_before_send += 1);
+        Err(ending)
     }
 
     fn hold(&self, way: Way) {

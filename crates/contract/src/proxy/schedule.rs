@@ -34,7 +34,7 @@ pub enum Fault {
     Healthy,
     /// What passes on all connections, existing and new.
     Flow(Direction, Flow),
-    /// How new connections are met.
+    /// How new connections are met. Those that were left half-open are reset at the end of the step.
     Admission(Admission),
     /// All open connections end, once, at the beginning of the step.
     End(Ending),

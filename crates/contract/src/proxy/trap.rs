@@ -12,7 +12,8 @@ use super::{
 
 /// A fault that waits for a request and then happens once, to the connection that sent it.
 ///
-/// It looks at what clients send from when it is armed on, on all connections, which count together.
+/// It looks at what clients send from when it is armed on, on all connections, which count together. When one chunk
+/// springs several traps, all happen, and a cut before the request is the one that is seen.
 #[derive(Clone, Debug)]
 pub struct Trap {
     request: Pattern,

@@ -102,7 +102,7 @@ async fn no_random_schedule_garbles_a_stream_and_all_end_healthy() {
             let (proxy, is_over) = (std::sync::Arc::clone(&proxy), is_over.clone());
             clients.spawn(async move { talk(&proxy, &is_over).await });
         }
-        let schedule = Schedule::random(seed, 20);
+        let schedule = Schedule::random(seed, 12);
         let played = soon(proxy.play(schedule.clone()).finished()).await.expect("played");
         assert_eq!(played, schedule.steps().len());
         over.send_replace(true);

@@ -136,6 +136,22 @@ async fn a_trap_takes_no_notice_of_what_came_before_it() {
 }
 
 #[tokio::test]
+async fn traps_that_one_request_springs_are_all_gone() {
+    let (echo, proxy) = world().await;
+    let mut client = Client::connect(&proxy).await;
+    proxy.arm(Trap::hold_reply(commit()));
+    proxy.arm(Trap::cut_before_send(commit()));
+    proxy.arm(Trap::cut_after_send(commit()).nth(2));
+    client.send("COMMIT;").await;
+    client.sees_a_reset().await;
+    let mut client = Client::connect(&proxy).await;
+    client.send("COMMIT;").await;
+    client.sees_a_reset().await;
+    Client::connect(&proxy).await.asks("COMMIT!").await;
+    assert_eq!(echo.seen(), "COMMIT;COMMIT!");
+}
+
+#[tokio::test]
 async fn a_condition_on_the_bytes_can_be_a_trap() {
     let (echo, proxy) = world().await;
     let mut client = Client::connect(&proxy).await;
