@@ -1,4 +1,4 @@
-use std::{num::NonZeroU64, time::Duration};
+use std::{io::ErrorKind, num::NonZeroU64, time::Duration};
 
 use baldur_contract::proxy::{Direction, Ending, Faults, Flow, Latency, Scope, Traffic};
 
@@ -77,10 +77,45 @@ async fn the_end_of_a_stream_is_not_noticed_behind_a_stall() {
     // What it is sent now comes back as a reset, and that isn't told either.
     client.send("y").await;
     proxy.wait_for(|seen| seen.to_server.received == 2).await.expect("read");
+    client.send("z").await;
+    proxy.wait_for(|seen| seen.to_server.received == 3).await.expect("read");
     client.hears_nothing();
+    assert_eq!(proxy.counters().open, 1);
     proxy.set(Scope::All, Direction::ToClient, Flow::Pass);
     assert_eq!(client.rest().await.unwrap_or_default(), "");
     proxy.wait_for(|seen| seen.open == 0).await.expect("ended");
+}
+
+#[tokio::test]
+async fn the_end_of_a_stream_falls_into_a_blackhole_until_it_is_lifted() {
+    let (echo, proxy) = world().await;
+    let mut client = Client::connect(&proxy).await;
+    client.asks("x").await;
+    proxy.set(Scope::All, Direction::ToClient, Flow::Blackhole);
+    echo.hang_up();
+    echo.has_no_connections().await;
+    client.send("y").await;
+    proxy.wait_for(|seen| seen.to_server.received == 2).await.expect("read");
+    client.hears_nothing();
+    assert_eq!(proxy.counters().open, 1);
+    // No byte was lost, so that it can be told now.
+    proxy.set(Scope::All, Direction::ToClient, Flow::Pass);
+    assert_eq!(client.rest().await.unwrap_or_default(), "");
+    assert_eq!(proxy.counters().faults.gaps, 0);
+}
+
+#[tokio::test]
+async fn a_close_with_unread_bytes_is_no_reset() {
+    let (_echo, proxy) = world().await;
+    let mut client = Client::connect(&proxy).await;
+    proxy.set(Scope::All, Direction::ToServer, Flow::Stall);
+    client.send("never read by the server").await;
+    proxy.end(Ending::Close);
+    let end = client.try_read(1).await.expect_err("nothing comes");
+    assert_eq!(end.kind(), ErrorKind::UnexpectedEof);
+    // After a reset this would fail.
+    client.send("nor is this").await;
+    client.sees_the_end().await;
 }
 
 #[tokio::test]
