@@ -19,6 +19,8 @@
 //! ```
 //!
 //! See [`Harness`] for what can be declined and how the suite is scaled.
+//!
+//! With the feature `proxy` there is also a TCP proxy, which breaks connections to a real server on demand.
 
 mod build;
 mod case;
@@ -27,6 +29,8 @@ mod clock;
 mod drive;
 mod harness;
 mod model;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 mod store;
 
 pub use build::{Captures, OpBuilder, evidence};
