@@ -23,6 +23,7 @@ mod connect;
 mod error;
 mod facets;
 mod migrate;
+mod ports;
 mod probe;
 mod rows;
 mod sql;

@@ -1,0 +1,3 @@
+//! The ports, each method handed to a writer or to a reader.
+
+mod capture;
