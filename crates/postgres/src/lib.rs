@@ -25,6 +25,7 @@ mod facets;
 mod migrate;
 mod ports;
 mod probe;
+mod reader;
 mod rows;
 mod sql;
 mod store;
