@@ -18,6 +18,7 @@
 //! its start: nothing of it was applied. So is one that met a row which another was faster to insert.
 
 mod candidate;
+mod capture;
 mod counters;
 mod effects;
 mod engine;
@@ -25,13 +26,19 @@ mod facet_keys;
 mod gone;
 mod group;
 mod heads;
+mod import;
 mod insert;
+mod limits;
 mod locks;
+mod merge;
+mod room;
 mod session;
 mod update;
 mod work;
 
-pub(crate) use engine::Engine;
-pub(crate) use group::Queues;
+pub(crate) use capture::Capturing;
+pub(crate) use engine::{Engine, fail_all};
+pub(crate) use group::{Queued, Queues};
+pub(crate) use import::Importing;
 pub(crate) use session::Session;
 pub(crate) use work::{Answers, Work};
