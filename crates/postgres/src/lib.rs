@@ -23,6 +23,8 @@ mod connect;
 mod error;
 mod facets;
 mod migrate;
+mod ports;
+mod reader;
 mod rows;
 mod sql;
 mod store;

@@ -12,7 +12,7 @@ use baldur_core::{BackendError, BackendKind};
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr, SqlStr};
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Answers, Session, Work};
+use super::{Answers, Session, Work, marks::Marks};
 use crate::{
     config::PostgresConfig,
     connect,
@@ -59,6 +59,7 @@ pub(crate) struct Engine {
     pub(crate) level: Cow<'static, str>,
     pub(crate) time: StoreTime,
     pub(crate) facets: FacetCache,
+    pub(crate) marks: Marks,
     /// Begins a transaction with its timeouts, and answers the server's time.
     pub(crate) begin: SqlStr,
     /// How many writes run at a time.
@@ -82,6 +83,7 @@ impl Engine {
             level,
             time,
             facets: FacetCache::default(),
+            marks: Marks::default(),
             begin,
             writers: Arc::new(Semaphore::new(writers)),
             counts: Counts::default(),

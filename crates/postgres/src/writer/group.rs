@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Answers, Engine, Work,
+    Acting, Answers, Engine, Extending, Settling, Work,
     engine::{busy, fail_all},
 };
 use crate::error::closed;
@@ -121,11 +121,19 @@ async fn run<W: Work>(engine: &Arc<Engine>, group: Vec<Waiting<W>>) {
 }
 
 /// The queues of those kinds that share transactions.
-pub(crate) struct Queues {}
+pub(crate) struct Queues {
+    pub(crate) extend: Queue<Extending>,
+    pub(crate) settle: Queue<Settling>,
+    pub(crate) act: Queue<Acting>,
+}
 
 impl Queues {
     /// Starts a task for each.
-    pub(crate) fn start(_engine: &Arc<Engine>) -> Self {
-        Self {}
+    pub(crate) fn start(engine: &Arc<Engine>) -> Self {
+        Self {
+            extend: Queue::start(engine),
+            settle: Queue::start(engine),
+            act: Queue::start(engine),
+        }
     }
 }

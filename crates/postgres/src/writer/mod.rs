@@ -18,7 +18,10 @@
 //! its start: nothing of it was applied. So is one that met a row which another was faster to insert.
 
 mod candidate;
+mod claim;
+mod coordinate;
 mod counters;
+mod due;
 mod effects;
 mod engine;
 mod facet_keys;
@@ -26,12 +29,19 @@ mod gone;
 mod group;
 mod heads;
 mod insert;
+mod lapse;
 mod locks;
+mod marks;
 mod session;
+mod settle;
 mod update;
 mod work;
 
+pub(crate) use claim::Claiming;
+pub(crate) use coordinate::{Saving, Taking};
 pub(crate) use engine::Engine;
-pub(crate) use group::Queues;
+pub(crate) use group::{Queue, Queues};
+pub(crate) use lapse::Lapsing;
 pub(crate) use session::Session;
+pub(crate) use settle::{Acting, Extending, Settling};
 pub(crate) use work::{Answers, Work};
