@@ -24,6 +24,7 @@ mod error;
 mod facets;
 mod migrate;
 mod ports;
+mod probe;
 mod reader;
 mod rows;
 mod sql;

@@ -3,22 +3,17 @@
 mod breakers;
 mod claims;
 mod pace;
+mod read;
 
 use baldur_core::BackendError;
 
 use crate::{
     error::closed,
-    reader::Reader,
     store::PostgresStore,
     writer::{Answers, Queue, Work},
 };
 
 impl PostgresStore {
-    /// The readers, unless the store is closed.
-    fn reader(&self, operation: &'static str) -> Result<Reader<'_>, BackendError> {
-        Ok(Reader::new(self.engine(operation)?))
-    }
-
     /// Writes together with others that wait at the same time.
     async fn submit<W: Work>(&self, queue: &Queue<W>, items: Vec<W::Item>) -> Answers<W> {
         match self.engine(W::OPERATION) {

@@ -5,21 +5,37 @@
 //! and plans go along indexes, whatever the statistics say of a namespace that they don't know yet.
 
 pub(crate) mod breakers;
+mod entries;
+pub(crate) mod evidence;
+pub(crate) mod facets;
+mod plan;
+mod position;
 
-use std::{future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, time::Duration};
 
-use baldur_core::{BackendError, BackendKind};
+use baldur_core::{BackendError, BackendKind, EntryId, FailedOp};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, SqlStr, pool::PoolConnection};
 use tokio::time::timeout;
 
 use crate::{
     config::PostgresConfig,
     error::{BACKEND, Phase, StepError, classify, sqlstate},
+    rows::{self, op_columns, op_tables},
+    sql::uuids,
     writer::Engine,
 };
 
 /// How much longer than the server a client waits, so that it is the server that stops a statement while it can.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// By id, in no order.
+pub(crate) const FIND: &str = concat!(
+    "SELECT ",
+    op_columns!(),
+    " FROM baldur.states s",
+    op_tables!(),
+    " WHERE s.ns = $1 AND s.id = ANY($2)"
+);
 
 /// Reads of one namespace.
 #[derive(Clone, Copy)]
@@ -47,6 +63,11 @@ impl<'a> Reader<'a> {
         self.begin_by(begin(self.config(), INDEXES)).await
     }
 
+    /// As [`Self::begin`], for statements that read everything: the server plans as it sees fit.
+    pub(crate) async fn begin_scan(&self) -> Result<Snapshot, StepError> {
+        self.begin_by(begin(self.config(), "")).await
+    }
+
     async fn begin_by(&self, begin: SqlStr) -> Result<Snapshot, StepError> {
         let conn = self.engine.pool.acquire().await?;
         let mut snapshot = Snapshot { conn, open: true };
@@ -67,6 +88,32 @@ impl<'a> Reader<'a> {
             Ok(read) => read.map_err(failed(operation)),
             Err(_) => Err(late(operation)),
         }
+    }
+
+    pub(crate) async fn find(
+        &self,
+        ids: Vec<EntryId>,
+    ) -> Result<Vec<Option<FailedOp>>, BackendError> {
+        self.within("find", async {
+            let mut snapshot = self.begin().await?;
+            let found = self.find_all(snapshot.conn(), &ids).await;
+            snapshot.end(found).await
+        })
+        .await
+    }
+
+    async fn find_all(
+        &self,
+        conn: &mut PgConnection,
+        ids: &[EntryId],
+    ) -> Result<Vec<Option<FailedOp>>, StepError> {
+        let wanted = uuids(ids.iter().copied());
+        let rows = sqlx::query(FIND).bind(self.ns()).bind(&wanted[..]).fetch_all(conn).await?;
+        let namespace = &self.config().namespace;
+        let ops = rows.iter().map(|row| rows::op(row, namespace).map(|(op, _)| (op.id, op)));
+        let ops = ops.collect::<Result<HashMap<_, _>, _>>()?;
+        // An id may be asked for twice; copies of an operation share its payloads.
+        Ok(ids.iter().map(|id| ops.get(id).cloned()).collect())
     }
 }
 

@@ -14,7 +14,11 @@ use baldur_core::{
 };
 use sqlx::{Row, types::Uuid};
 
-use super::{Answers, Session, Work, effects::Effects, locks::lock_number};
+use super::{
+    Answers, Session, Work,
+    effects::Effects,
+    locks::{MAX_KEYS, lock_number},
+};
 use crate::{error::StepError, sql::limit};
 
 /// Ends claims that ran out.
@@ -47,7 +51,7 @@ pub(crate) const TRY_KEYS: &str = concat!(
      (SELECT DISTINCT ",
     lock_number!("'order'", "s.order_key"),
     " AS n FROM baldur.states s WHERE s.ns = $1 AND s.id = ANY($2) AND s.order_key IS NOT NULL \
-     ORDER BY n LIMIT 64) k) \
+     ORDER BY n LIMIT $3) k) \
      SELECT s.id FROM baldur.states s JOIN keys k ON k.held AND k.n = ",
     lock_number!("'order'", "s.order_key"),
     " WHERE s.ns = $1 AND s.id = ANY($2)"
@@ -76,6 +80,7 @@ async fn lapse_one(session: &mut Session, lapse: &Lapse) -> Result<Lapsed, StepE
         let held: Vec<Uuid> = sqlx::query_scalar(TRY_KEYS)
             .bind(ns)
             .bind(&keyed[..])
+            .bind(limit(MAX_KEYS))
             .fetch_all(session.conn())
             .await?;
         let held: HashSet<Uuid> = held.into_iter().collect();

@@ -6,14 +6,19 @@ use std::{
 };
 
 use baldur_core::{EntryId, Timestamp, name::Namespace};
-use sqlx::{PgConnection, Postgres, Row, pool::PoolConnection, types::Uuid};
+use sqlx::{
+    PgConnection, Postgres, Row, pool::PoolConnection, postgres::PgArguments, query::Query,
+};
 
-use super::{engine::Engine, locks::lock_number};
+use super::{
+    engine::Engine,
+    locks::{MAX_KEYS, lock_number},
+};
 use crate::{
     error::{CorruptRow, StepError},
     facets::Combination,
     rows::{Standing, standing_columns, standing_tables},
-    sql::uuids,
+    sql::{limit, uuids},
 };
 
 /// Asks the server's time, in microseconds.
@@ -122,7 +127,9 @@ impl Session {
         &mut self,
         ids: impl IntoIterator<Item = EntryId>,
     ) -> Result<HashMap<EntryId, Standing>, StepError> {
-        self.standings_by(LOCK, uuids(ids)).await
+        let ids = uuids(ids);
+        let query = sqlx::query(LOCK).bind(self.ns).bind(&ids[..]).bind(limit(MAX_KEYS));
+        self.standings_by(query, ids.is_empty()).await
     }
 
     /// As [`Self::lock_standings`], without the order keys: for who changes nothing that decides which entry of a key
@@ -131,19 +138,20 @@ impl Session {
         &mut self,
         ids: impl IntoIterator<Item = EntryId>,
     ) -> Result<HashMap<EntryId, Standing>, StepError> {
-        self.standings_by(LOCK_ROWS, uuids(ids)).await
+        let ids = uuids(ids);
+        let query = sqlx::query(LOCK_ROWS).bind(self.ns).bind(&ids[..]);
+        self.standings_by(query, ids.is_empty()).await
     }
 
     async fn standings_by(
         &mut self,
-        sql: &'static str,
-        ids: Vec<Uuid>,
+        query: Query<'_, Postgres, PgArguments>,
+        is_empty: bool,
     ) -> Result<HashMap<EntryId, Standing>, StepError> {
-        if ids.is_empty() {
+        if is_empty {
             return Ok(HashMap::new());
         }
-        let ns = self.ns;
-        let rows = sqlx::query(sql).bind(ns).bind(&ids[..]).fetch_all(&mut *self.conn).await?;
+        let rows = query.fetch_all(&mut *self.conn).await?;
         let mut standings = HashMap::with_capacity(rows.len());
         let mut changed = Vec::new();
         for row in &rows {
@@ -205,7 +213,7 @@ macro_rules! lock_and_read {
     };
 }
 
-/// Order keys first, by number, then rows. Above [`locks::MAX_KEYS`](super::locks::MAX_KEYS) keys it takes none: they keep
+/// Order keys first, by number, then rows. Above [`MAX_KEYS`] keys it takes none: they keep
 /// transactions from waiting in two orders, and what is right does not depend on them (see [`heads`](super::heads)).
 pub(crate) const LOCK: &str = lock_and_read!(
     concat!(
@@ -213,7 +221,7 @@ pub(crate) const LOCK: &str = lock_and_read!(
         lock_number!("'order'", "k.order_key"),
         " AS n FROM baldur.states k WHERE k.ns = $1 AND k.id = ANY($2) AND k.order_key IS NOT NULL), \
          held AS MATERIALIZED (SELECT pg_advisory_xact_lock(k.n) FROM \
-         (SELECT n FROM keys WHERE (SELECT count(*) FROM keys) <= 64 ORDER BY n) k), "
+         (SELECT n FROM keys WHERE (SELECT count(*) FROM keys) <= $3 ORDER BY n) k), "
     ),
     "(SELECT count(*) FROM held) >= 0 AND "
 );
