@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Answers, Capturing, Engine, Importing, Work,
+    Acting, Answers, Capturing, Engine, Extending, Importing, Settling, Work,
     engine::{busy, fail_all},
 };
 use crate::error::closed;
@@ -162,10 +162,31 @@ impl Queued for Importing {
     }
 }
 
+impl Queued for Extending {
+    fn queue(queues: &Queues) -> &Queue<Self> {
+        &queues.extensions
+    }
+}
+
+impl Queued for Settling {
+    fn queue(queues: &Queues) -> &Queue<Self> {
+        &queues.settles
+    }
+}
+
+impl Queued for Acting {
+    fn queue(queues: &Queues) -> &Queue<Self> {
+        &queues.acts
+    }
+}
+
 /// The queues of those kinds that share transactions.
 pub(crate) struct Queues {
     captures: Queue<Capturing>,
     imports: Queue<Importing>,
+    extensions: Queue<Extending>,
+    settles: Queue<Settling>,
+    acts: Queue<Acting>,
     closing: watch::Sender<bool>,
     /// Ends when all tasks have.
     running: Mutex<mpsc::Receiver<()>>,
@@ -180,6 +201,9 @@ impl Queues {
         Self {
             captures: Queue::start(engine, &end),
             imports: Queue::start(engine, &end),
+            extensions: Queue::start(engine, &end),
+            settles: Queue::start(engine, &end),
+            acts: Queue::start(engine, &end),
             closing,
             running: Mutex::new(running),
         }
