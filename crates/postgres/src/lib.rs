@@ -23,6 +23,7 @@ mod connect;
 mod error;
 mod facets;
 mod migrate;
+mod outage;
 mod rows;
 mod sql;
 mod store;
@@ -30,4 +31,5 @@ mod time;
 mod writer;
 
 pub use config::{PostgresConfig, PostgresUrl};
+pub use outage::WriteLock;
 pub use store::{PostgresStats, PostgresStore};
