@@ -62,6 +62,7 @@ const CRATES: &[(&str, May)] = &[
         ]),
     ),
     ("baldur-cli", Know(&["baldur", "baldur-http"])),
+    ("baldur-services", Know(&[])),
     ("baldur-bench", KnowAny),
     ("baldur-crash", KnowAny),
     ("xtask", Know(&[])),

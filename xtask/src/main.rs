@@ -13,6 +13,7 @@ mod check;
 mod failure;
 mod features;
 mod process;
+mod services;
 mod test;
 mod tidy;
 mod tools;
@@ -66,6 +67,12 @@ const TASKS: &[Task] = &[
         usage: "crash [ARGS…]",
         help: "kills processes, stores and disks, and looks for every promise; ARGS go to the harness",
         run: crash,
+    },
+    Task {
+        name: "services",
+        usage: "services [CMD…]",
+        help: "private servers, a CMD that uses them, and their end; without CMD, until Ctrl-C",
+        run: services::run,
     },
     Task {
         name: "help",

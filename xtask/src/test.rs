@@ -1,11 +1,12 @@
-//! `cargo xtask test`: every test of every crate with all features, then the doctests.
+//! `cargo xtask test`: every test of every crate with all features, between the start and the end
+//! of the servers that some need; then the doctests.
 //!
 //! With arguments it is a narrower run for one's own desk: they go to nextest
 //! (`-p baldur-core a_stale_claim`), and the doctests are left out.
 
-use std::env;
+use std::{env, process::Command};
 
-use crate::{failure::Failure, process, tools};
+use crate::{failure::Failure, process, services, tools};
 
 /// Stops at the first step that fails.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -13,7 +14,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     tools::NEXTEST.ensure()?;
     tools::want_strace();
 
-    let mut nextest = process::cargo();
+    let mut nextest = with_servers(arguments)?;
     nextest.args(["nextest", "run", "--all-features"]);
     if !names_packages(arguments) {
         nextest.arg("--workspace");
@@ -30,6 +31,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     process::run("doctests", doctests.args(["test", "--workspace", "--all-features", "--doc"]))?;
     println!("\nall tests passed");
     Ok(())
+}
+
+/// Cargo, with servers around it. A test that misses one must fail rather than be left out. A chosen few may need none,
+/// so only a whole run insists.
+fn with_servers(arguments: &[String]) -> Result<Command, Failure> {
+    match tools::ensure_servers(&[tools::POSTGRES, tools::PGBOUNCER]) {
+        Ok(()) => {
+            let cargo = process::cargo();
+            let mut around = process::cargo();
+            services::around(&mut around, &[]).arg(cargo.get_program());
+            around.env(services::REQUIRE, "1");
+            Ok(around)
+        }
+        Err(missing) if !arguments.is_empty() => {
+            eprintln!("{missing}\ntests that need them will fail");
+            let mut cargo = process::cargo();
+            cargo.env(services::REQUIRE, "1");
+            Ok(cargo)
+        }
+        Err(missing) => Err(missing),
+    }
 }
 
 /// Cargo's `--workspace` would win over any `--package` beside it.

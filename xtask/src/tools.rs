@@ -5,6 +5,7 @@ use std::process::Command;
 use crate::{
     failure::Failure,
     process::{cargo, program, run, succeeds},
+    services::{self, Policy},
 };
 
 /// A cargo subcommand from the registry. Any installed version is taken; `version` is what we
@@ -73,6 +74,47 @@ pub(crate) fn want_strace() {
         "strace is not installed, so the test that looks for the sync before the answer is ignored; \
          on Debian or Ubuntu run\n    sudo apt-get install -y strace"
     );
+}
+
+/// A server that tests need.
+pub(crate) struct Server {
+    package: &'static str,
+    is_there: fn() -> bool,
+}
+
+pub(crate) const POSTGRES: Server =
+    Server { package: "postgresql", is_there: services::has_postgres };
+pub(crate) const PGBOUNCER: Server =
+    Server { package: "pgbouncer", is_there: services::has_pgbouncer };
+
+/// Installs what is missing where possible. Debian's packages start servers of their own, which
+/// is prevented: ours are private ones.
+pub(crate) fn ensure_servers(servers: &[Server]) -> Result<(), Failure> {
+    let missing = || -> Vec<&str> {
+        servers.iter().filter(|it| !(it.is_there)()).map(|it| it.package).collect()
+    };
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if is_root() && succeeds(program("apt-get").arg("--version")) {
+        let _policy = Policy::no_services()?;
+        let install = || run("install servers", apt().args(["install", "-y"]).args(&packages));
+        // The lists of packages may be older than the packages, or not be there at all.
+        install().or_else(|_| {
+            run("update the package lists", apt().arg("update")).and_then(|()| install())
+        })?;
+        if missing().is_empty() {
+            return Ok(());
+        }
+    }
+    Err(Failure::Missing(format!(
+        "tests need servers that are not installed; on Debian or Ubuntu run\n    \
+         sudo apt-get install -y {}\n\
+         another PostgreSQL is taken when {} names the folder of its programs",
+        packages.join(" "),
+        services::POSTGRES_BIN
+    )))
 }
 
 fn has_c_compiler() -> bool {

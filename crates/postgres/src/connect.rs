@@ -18,7 +18,7 @@ use crate::{
 const APPLICATION: &str = "baldur/postgres";
 
 /// How to connect. Nothing is asked of the session at its start, since poolers refuse that.
-fn options(url: &PostgresUrl) -> PgConnectOptions {
+pub(crate) fn options(url: &PostgresUrl) -> PgConnectOptions {
     let options = url.options().clone().extra_float_digits(None);
     if options.get_application_name().is_some() {
         options

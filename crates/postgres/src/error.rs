@@ -134,10 +134,11 @@ fn kind_of_driver(error: &sqlx::Error) -> (BackendKind, bool) {
 }
 
 /// Whether a commit that was answered like this certainly did not happen: the server refused it in so many words. A
-/// server that went down in the middle may have written the commit before.
+/// server that went down in the middle, or that gave up waiting for its standby, may have committed it before.
 fn is_certain_at_commit(error: &sqlx::Error) -> bool {
     sqlstate(error).is_some_and(|state| {
-        !(state.starts_with("08") || state.starts_with("57P") || state.starts_with("XX"))
+        let doubtful = ["01", "08", "57", "58", "XX"];
+        state != "40003" && !doubtful.iter().any(|class| state.starts_with(class))
     })
 }
 
@@ -171,4 +172,129 @@ pub(crate) fn said(
     sentence: impl Into<Cow<'static, str>>,
 ) -> BackendError {
     BackendError::new(BACKEND, operation, kind).not_applied().because(Sentence(sentence.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use baldur_core::{Outcome, Retry};
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Coded(&'static str);
+
+    impl fmt::Display for Coded {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "state {}", self.0)
+        }
+    }
+
+    impl std::error::Error for Coded {}
+
+    impl DatabaseError for Coded {
+        fn message(&self) -> &'static str {
+            "coded"
+        }
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn coded(state: &'static str) -> sqlx::Error {
+        sqlx::Error::Database(Box::new(Coded(state)))
+    }
+
+    #[test]
+    fn each_state_has_its_meaning() {
+        use BackendKind as K;
+        use Outcome::{NotApplied, Unknown};
+        use Retry::{Backoff, Never};
+        // The last column is what is known of a commit that was answered so.
+        let table = [
+            ("40001", K::Busy, Backoff, NotApplied), // serialization_failure
+            ("40P01", K::Busy, Backoff, NotApplied), // deadlock_detected
+            ("40003", K::Busy, Backoff, Unknown),    // statement_completion_unknown
+            ("55P03", K::Busy, Backoff, NotApplied), // lock_not_available
+            ("23505", K::Busy, Backoff, NotApplied), // unique_violation
+            ("53300", K::Busy, Backoff, NotApplied), // too_many_connections
+            ("53100", K::Full, Backoff, NotApplied), // disk_full
+            ("53200", K::Unavailable, Backoff, NotApplied), // out_of_memory, also of locks
+            ("57014", K::Timeout, Backoff, Unknown), // query_canceled
+            ("25P03", K::Timeout, Backoff, NotApplied), // idle_in_transaction_session_timeout
+            ("57P01", K::Unavailable, Backoff, Unknown), // admin_shutdown
+            ("57P02", K::Unavailable, Backoff, Unknown), // crash_shutdown
+            ("57P03", K::Unavailable, Backoff, Unknown), // cannot_connect_now
+            ("08006", K::Unavailable, Backoff, Unknown), // connection_failure
+            ("08007", K::Unavailable, Backoff, Unknown), // transaction_resolution_unknown
+            ("08P01", K::Unavailable, Backoff, Unknown), // protocol_violation
+            ("58030", K::Unavailable, Backoff, Unknown), // io_error
+            ("XX000", K::Other, Never, Unknown),     // internal_error
+            ("XX001", K::Corrupt, Never, Unknown),   // data_corrupted
+            ("01000", K::Other, Never, Unknown),     // warning: committed here, perhaps not there
+            ("25006", K::ReadOnly, Never, NotApplied), // read_only_sql_transaction
+            ("28P01", K::Unavailable, Never, NotApplied), // invalid_password
+            ("3D000", K::Unavailable, Never, NotApplied), // invalid_catalog_name
+            ("42501", K::Unavailable, Never, NotApplied), // insufficient_privilege
+            ("42P01", K::Corrupt, Never, NotApplied), // undefined_table
+            ("42703", K::Corrupt, Never, NotApplied), // undefined_column
+            ("22021", K::Refused, Never, NotApplied), // character_not_in_repertoire
+            ("23514", K::Refused, Never, NotApplied), // check_violation
+            ("54000", K::Refused, Never, NotApplied), // program_limit_exceeded
+            ("0A000", K::Other, Never, NotApplied),  // feature_not_supported
+        ];
+        for (state, kind, retry, at_commit) in table {
+            let before = classify("capture", Phase::BeforeCommit, StepError::from(coded(state)));
+            assert_eq!((before.kind(), before.retry()), (kind, retry), "state {state}");
+            assert_eq!(before.outcome(), NotApplied, "state {state}");
+            let commit = classify("capture", Phase::Commit, StepError::from(coded(state)));
+            assert_eq!(commit.outcome(), at_commit, "state {state} at commit");
+        }
+    }
+
+    #[test]
+    fn driver_errors_are_told_apart() {
+        let lost = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        let table = [
+            (sqlx::Error::PoolTimedOut, BackendKind::Busy),
+            (sqlx::Error::PoolClosed, BackendKind::Closed),
+            (sqlx::Error::WorkerCrashed, BackendKind::Unavailable),
+            (lost(), BackendKind::Unavailable),
+            (sqlx::Error::Decode("bad".into()), BackendKind::Corrupt),
+            (sqlx::Error::RowNotFound, BackendKind::Other),
+        ];
+        for (error, kind) in table {
+            assert_eq!(classify("find", Phase::BeforeCommit, StepError::from(error)).kind(), kind);
+        }
+        // The answer was lost, and perhaps the question.
+        let commit = classify("capture", Phase::Commit, StepError::from(lost()));
+        assert_eq!((commit.outcome(), commit.retry()), (Outcome::Unknown, Retry::Backoff));
+    }
+
+    #[test]
+    fn only_errors_of_rows_are_isolated_and_only_conflicts_are_done_again() {
+        for state in ["22021", "23514", "54000"] {
+            assert!(is_fault_of_row(&coded(state).into()), "{state}");
+            assert!(!is_conflict(&coded(state).into()), "{state}");
+        }
+        for state in ["40001", "40P01", "23505"] {
+            assert!(is_conflict(&coded(state).into()), "{state}");
+        }
+        for state in ["08006", "57014", "53100", "25006", "42P01", "55P03"] {
+            let error = StepError::from(coded(state));
+            assert!(!is_fault_of_row(&error) && !is_conflict(&error), "{state}");
+        }
+    }
 }

@@ -24,6 +24,7 @@ mod error;
 mod facets;
 mod migrate;
 mod outage;
+mod probe;
 mod rows;
 mod sql;
 mod store;

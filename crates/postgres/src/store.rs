@@ -17,7 +17,7 @@ use crate::{
     config::PostgresConfig,
     connect,
     error::{closed, said},
-    migrate,
+    migrate, probe,
     time::StoreTime,
     writer::{Answers, Engine, Queues, Work},
 };
@@ -149,6 +149,7 @@ async fn set_up(
     conn: &mut PgConnection,
     config: &PostgresConfig,
 ) -> Result<(i32, Cow<'static, str>), BackendError> {
+    probe::probe(&connect::options(&config.url)).await?;
     if config.migrate {
         migrate::migrate(conn).await?;
     } else if let Some(problem) = migrate::problems(conn)
