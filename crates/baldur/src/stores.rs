@@ -9,7 +9,7 @@ use baldur_core::{
     Clock,
     name::Namespace,
     port::{
-        CaptureStore, CircuitBreakerStore, ClaimStore, EntryReader, EvidenceLog, PaceStore,
+        CaptureStore, CircuitBreakerStore, ClaimStore, EntryReader, EvidenceLog, Intake, PaceStore,
         StoreAdmin,
     },
 };
@@ -67,6 +67,10 @@ pub(crate) struct Stores {
     pub(crate) admin: Arc<dyn StoreAdmin>,
     pub(crate) breakers: Arc<dyn CircuitBreakerStore>,
     pub(crate) pace: Arc<dyn PaceStore>,
+    /// What hosts captured in their own transactions, where the store has such.
+    pub(crate) intake: Option<Arc<dyn Intake>>,
+    #[cfg(feature = "postgres")]
+    pub(crate) postgres: Option<baldur_postgres::PostgresStore>,
     pub(crate) closer: Arc<dyn Close>,
 }
 
@@ -133,7 +137,9 @@ pub(crate) async fn open(
         "postgres" => {
             let config = postgres_config(settings, namespace)?;
             let store = baldur_postgres::PostgresStore::open(config).await?;
-            Ok(Stores::of(store))
+            let intake: Arc<dyn Intake> = Arc::new(store.clone());
+            let postgres = Some(store.clone());
+            Ok(Stores { intake: Some(intake), postgres, ..Stores::of(store) })
         }
         _ => Err(OpenError::NotBuilt(scheme.name, scheme.feature)),
     }
@@ -244,6 +250,9 @@ impl Stores {
             admin: Arc::new(store.clone()),
             breakers: Arc::new(store.clone()),
             pace: Arc::new(store.clone()),
+            intake: None,
+            #[cfg(feature = "postgres")]
+            postgres: None,
             closer: Arc::new(store),
         }
     }

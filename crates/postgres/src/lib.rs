@@ -20,8 +20,10 @@
 mod columns;
 mod config;
 mod connect;
+mod enlist;
 mod error;
 mod facets;
+mod intake;
 mod migrate;
 mod outage;
 mod probe;
@@ -30,6 +32,9 @@ mod sql;
 mod store;
 mod time;
 mod writer;
+
+/// The driver, in the version that [`PostgresStore::capture_in`] takes transactions of.
+pub use sqlx;
 
 pub use config::{PostgresConfig, PostgresUrl};
 pub use outage::WriteLock;

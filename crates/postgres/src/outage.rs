@@ -22,7 +22,8 @@ use crate::{
 pub struct WriteLock(PgConnection);
 
 /// Whoever changes an entry writes to one of these. `EXCLUSIVE` lets plain reads through, and no row lock.
-const LOCK: &str = "BEGIN; LOCK TABLE baldur.entries, baldur.states, baldur.evidence IN EXCLUSIVE MODE";
+const LOCK: &str =
+    "BEGIN; LOCK TABLE baldur.entries, baldur.states, baldur.evidence IN EXCLUSIVE MODE";
 
 impl WriteLock {
     /// Waits for the lock, up to the lock timeout, and holds it. The namespace doesn't matter.
