@@ -2,10 +2,12 @@
 
 pub mod breakers;
 pub mod capture;
+pub mod describe;
 pub mod drain;
 pub mod entries;
 pub mod env;
 pub mod housekeeping;
+pub mod intake;
 mod labels;
 pub mod ledger;
 pub mod metrics;
@@ -27,6 +29,7 @@ pub use drain::Drainer;
 pub use entries::EntryService;
 pub use env::{Env, OsIdGen, Who};
 pub use housekeeping::{Housekeeping, HousekeepingPolicy};
+pub use intake::Intaker;
 pub use ledger::{Counted, Ledger, Sums};
 pub use outbox::Outbox;
 pub use protect::{CallContext, Protect, ProtectPolicy, Protected};

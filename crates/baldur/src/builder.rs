@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use baldur_app::{
-    Breakers, Env, Housekeeping, Recovery,
+    Breakers, Env, Housekeeping, Intaker, Recovery,
     breakers::{ShareError, SyncPolicy},
     capture::CaptureService,
     drain::{DrainHooks, Finish},
     entries::EntryService,
+    intake::IntakePolicy,
     recovery::RecoverySources,
     replay::{HandlerRegistry, ReplayEngine},
 };
@@ -88,11 +89,17 @@ impl Builder {
             None => own_spool(&settings, hooks, &env).await?,
         };
         let finish: Finish = Arc::new(move |capture| finisher.finish(capture));
-        let hooks = DrainHooks { finish: hooks.finish.or(Some(finish)), ..hooks };
+        let finish = hooks.finish.unwrap_or(finish);
+        let hooks = DrainHooks { finish: Some(Arc::clone(&finish)), ..hooks };
         let plan = Plan { mode: settings.capture.mode.into(), spooling, outbox, hooks };
         let pipeline = Pipeline::start(capture, Arc::clone(&reader), spool, plan, &env)?;
         let routes = pipeline.routes().clone();
         let capture = CaptureService::routed(routes, env.clone(), capture_policy);
+        let intake = stores.intake.clone().map(|intake| {
+            Intaker::new(intake, capture.clone(), finish, env.clone(), IntakePolicy::default())
+                .map_err(|problem| unusable("store", &problem))
+        });
+        let intake = intake.transpose()?;
         let entries = EntryService::new(
             Arc::clone(&reader),
             Arc::clone(&claims),
@@ -134,6 +141,7 @@ impl Builder {
             background,
             recovery,
             housekeeping,
+            intake,
             terms,
         };
         Ok(Baldur { inner: Arc::new(inner) })

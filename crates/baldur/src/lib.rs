@@ -25,6 +25,7 @@
 //! | `sqlite` (default) | stores at `sqlite:///absolute/path.db` |
 //! | `memory` (default) | stores at `memory:`, which end with the process |
 //! | `spool` (default) | a spool on a local disk, for captures that the store can't take |
+//! | `postgres` | stores at `postgres://user@host/database` |
 //! | `http-target` (default) | replay to HTTP endpoints, by settings |
 //! | `tower` | layers that protect HTTP clients and capture what HTTP servers fail to do |
 
@@ -45,9 +46,9 @@ mod tests;
 pub use baldur_app::tower;
 pub use baldur_app::{
     Breakers, CaptureFailure, CaptureMode, CapturePolicy, CaptureRoutes, CaptureService,
-    CloseTimeout, Drainer, EntryService, Env, Housekeeping, HousekeepingPolicy, Ledger, OsIdGen,
-    Outbox, Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Sums, Who, breakers, drain,
-    ledger, metrics, outbox, protect, recovery, replay, spooling,
+    CloseTimeout, Drainer, EntryService, Env, Housekeeping, HousekeepingPolicy, Intaker, Ledger,
+    OsIdGen, Outbox, Oversize, Recovery, RecoveryPolicy, Refusal, StartError, Sums, Who, breakers,
+    drain, intake, ledger, metrics, outbox, protect, recovery, replay, spooling,
 };
 pub use baldur_core::{
     Attempt, AttemptOutcome, Attempts, BackendError, BackendKind, Cause, Chain, ClaimToken, Clock,
@@ -59,6 +60,8 @@ pub use baldur_core::{
 };
 #[cfg(feature = "http-target")]
 pub use baldur_http_target as http_target;
+#[cfg(feature = "postgres")]
+pub use baldur_postgres as postgres;
 #[cfg(feature = "spool")]
 pub use baldur_spool as spool;
 pub use builder::Builder;

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use baldur_app::{
-    Breakers, Drainer, Env, Housekeeping, Ledger, Outbox, Recovery, StartError,
+    Breakers, Drainer, Env, Housekeeping, Intaker, Ledger, Outbox, Recovery, StartError,
     breakers::ShareError,
     capture::CaptureService,
     drain::DrainHooks,
@@ -12,12 +12,16 @@ use baldur_app::{
     protect::{Protect, ProtectBuilder},
     replay::{AlreadyRegistered, HandlerRegistry, ReplayEngine, ReplayError, ReplayPolicy},
 };
+#[cfg(feature = "postgres")]
+use baldur_app::{CaptureFailure, Oversize, Who};
 use baldur_core::{
     BackendError, SystemClock,
     name::NameError,
     policy::redact::RedactionRules,
     port::{CaptureStore, CircuitBreakerStore, PaceStore, StoreAdmin},
 };
+#[cfg(feature = "postgres")]
+use baldur_core::{BackendKind, NewFailedOp, port::Captured};
 use tokio_util::sync::DropGuard;
 
 use crate::{
@@ -114,6 +118,7 @@ pub(crate) struct Inner {
     pub(crate) background: DropGuard,
     pub(crate) recovery: Recovery,
     pub(crate) housekeeping: Housekeeping,
+    pub(crate) intake: Option<Intaker>,
     pub(crate) terms: (ReplayPolicy, RedactionRules),
 }
 
@@ -228,8 +233,8 @@ impl Baldur {
         &self.inner.recovery
     }
 
-    /// Starts what runs in the background: recovery, as far as it is enabled, and the housekeeping, which ends claims
-    /// that ran out. Recovery also hears of shared breakers that only other processes have. For services, not for
+    /// Starts what runs in the background: recovery, as far as it is enabled, the housekeeping, which ends claims
+    /// that ran out, and the intake, which makes entries of what hosts captured in their own transactions. Recovery also hears of shared breakers that only other processes have. For services, not for
     /// commands. [`shutdown`](Self::shutdown) ends it.
     ///
     /// # Errors
@@ -237,6 +242,9 @@ impl Baldur {
     /// Outside of a tokio runtime, and when it was started before.
     pub fn start_recovery(&self) -> Result<(), StartError> {
         self.inner.housekeeping.start()?;
+        if let Some(intake) = &self.inner.intake {
+            intake.start()?;
+        }
         self.inner.recovery.start()
     }
 
@@ -274,6 +282,50 @@ impl Baldur {
         self.outbox().flush(within).await
     }
 
+    /// Makes entries of what hosts captured in their own transactions, where the store has such. It does so after
+    /// [`start_recovery`](Self::start_recovery).
+    pub fn intake(&self) -> Option<&Intaker> {
+        self.inner.intake.as_ref()
+    }
+
+    /// Captures an operation in a transaction of the host's own, on the database of this store: it exists if that
+    /// commits, and only then. It is redacted before it is written. It becomes an entry soon after the commit, when a process
+    /// that called [`start_recovery`](Self::start_recovery) takes it up.
+    ///
+    /// ```no_run
+    /// use baldur::{Baldur, NewFailedOp, Settings, Who, name::Actor, postgres::sqlx};
+    ///
+    /// # async fn example(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let baldur = Baldur::open(Settings::at("postgres://shop@db/shop")).await?;
+    /// let mut transaction = pool.begin().await?;
+    /// sqlx::query("UPDATE orders SET state = 'unpaid' WHERE id = 4711").execute(&mut *transaction).await?;
+    /// let op = NewFailedOp::new("payment", "TIMEOUT").request_data(r#"{"order": 4711}"#);
+    /// baldur.capture_in(&mut transaction, op, &Who::new(Actor::parse("checkout")?)).await?;
+    /// transaction.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the operation is not acceptable, or the database did not take it; the transaction can then only be rolled back.
+    /// [`CaptureFailure::Store`] of kind `Refused` when the store is not PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub async fn capture_in(
+        &self,
+        transaction: &mut baldur_postgres::sqlx::Transaction<'_, baldur_postgres::sqlx::Postgres>,
+        op: NewFailedOp,
+        who: &Who,
+    ) -> Result<Captured, CaptureFailure> {
+        let refused = || BackendError::new("store", "enlist", BackendKind::Refused).not_applied();
+        let Some(store) = &self.inner.stores.postgres else {
+            return Err(CaptureFailure::Store(refused().into()));
+        };
+        let capture = self.capture().prepare(op, who, Oversize::Refuse)?;
+        let mut answers = store.capture_in(transaction, vec![capture]).await;
+        Ok(answers.pop().unwrap_or_else(|| Err(refused().into()))?)
+    }
+
     /// The namespace, clock, ids and worker name of the services.
     pub fn env(&self) -> &Env {
         &self.inner.env
@@ -288,11 +340,17 @@ impl Baldur {
     /// When closing takes longer than `timeout` (a day at most), of which recovery gets at most a third, and when queued captures could
     /// not be kept.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
-        let Inner { pipeline, stores, recovery, housekeeping, .. } = &*self.inner;
+        let Inner { pipeline, stores, recovery, housekeeping, intake, .. } = &*self.inner;
         let until = tokio::time::Instant::now() + timeout.min(LONGEST_SHUTDOWN);
         self.inner.background.token().cancel();
         // What doesn't end in its time is dropped, and its claims run out.
-        let (_, _) = tokio::join!(recovery.close(timeout / 3), housekeeping.close(timeout / 3));
+        let taking = async {
+            match intake {
+                Some(intake) => intake.close(timeout / 3).await,
+                None => Ok(()),
+            }
+        };
+        let _ = tokio::join!(recovery.close(timeout / 3), housekeeping.close(timeout / 3), taking);
         let left = until.saturating_duration_since(tokio::time::Instant::now());
         let report = pipeline.close(left).await;
         // The store closes by itself even if the time is over; it is asked to in any case.

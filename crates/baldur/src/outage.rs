@@ -1,17 +1,20 @@
 //! An outage of the store, begun on purpose: to rehearse what a host does in one.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use std::fmt;
+
 use crate::{open::OpenError, settings::StoreSettings, stores};
 
 /// An outage of a store that lasts as long as this value, or the process that holds it.
 ///
-/// For SQLite, it is the write lock of the file: whatever writes to it, from any process and in any namespace, waits
-/// for its busy timeout and fails; reading goes on. So begin one only on a store that nobody needs. Nothing is changed
-/// in the store.
+/// For SQLite, it is the write lock of the file, for PostgreSQL a lock on its tables: whatever writes to it, from any
+/// process and in any namespace, waits for its busy or lock timeout and fails; reading goes on. So begin one only on a
+/// store that nobody needs. Nothing is changed in the store.
 #[derive(Debug)]
 #[must_use = "the outage ends when this is dropped"]
 pub struct StoreOutage {
-    #[cfg(feature = "sqlite")]
-    _lock: baldur_sqlite::WriteLock,
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    _lock: Box<dyn fmt::Debug + Send + Sync>,
 }
 
 impl StoreOutage {
@@ -25,8 +28,9 @@ impl StoreOutage {
         stores::outage(settings).await
     }
 
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn of(lock: baldur_sqlite::WriteLock) -> Self {
-        Self { _lock: lock }
+    /// The value holds the lock.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn of(lock: impl fmt::Debug + Send + Sync + 'static) -> Self {
+        Self { _lock: Box::new(lock) }
     }
 }

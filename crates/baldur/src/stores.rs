@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-#[cfg(any(feature = "memory", feature = "sqlite"))]
+#[cfg(any(feature = "memory", feature = "postgres", feature = "sqlite"))]
 use baldur_app::capture::OverflowWatch;
 use baldur_core::{
     Clock,
     name::Namespace,
     port::{
-        CaptureStore, CircuitBreakerStore, ClaimStore, EntryReader, EvidenceLog, PaceStore,
+        CaptureStore, CircuitBreakerStore, ClaimStore, EntryReader, EvidenceLog, Intake, PaceStore,
         StoreAdmin,
     },
 };
@@ -44,6 +44,12 @@ pub const SCHEMES: &[Scheme] = &[
         built: cfg!(feature = "sqlite"),
         example: "sqlite:///absolute/path.db",
     },
+    Scheme {
+        name: "postgres",
+        feature: "postgres",
+        built: cfg!(feature = "postgres"),
+        example: "postgres://user@host/database",
+    },
 ];
 
 pub(crate) fn known_schemes() -> String {
@@ -61,6 +67,10 @@ pub(crate) struct Stores {
     pub(crate) admin: Arc<dyn StoreAdmin>,
     pub(crate) breakers: Arc<dyn CircuitBreakerStore>,
     pub(crate) pace: Arc<dyn PaceStore>,
+    /// What hosts captured in their own transactions, where the store has such.
+    pub(crate) intake: Option<Arc<dyn Intake>>,
+    #[cfg(feature = "postgres")]
+    pub(crate) postgres: Option<baldur_postgres::PostgresStore>,
     pub(crate) closer: Arc<dyn Close>,
 }
 
@@ -79,6 +89,14 @@ impl Close for baldur_memory::MemoryStore {
     }
 }
 
+#[cfg(feature = "postgres")]
+#[async_trait]
+impl Close for baldur_postgres::PostgresStore {
+    async fn close(&self) {
+        Self::close(self).await;
+    }
+}
+
 #[cfg(feature = "sqlite")]
 #[async_trait]
 impl Close for baldur_sqlite::SqliteStore {
@@ -88,11 +106,11 @@ impl Close for baldur_sqlite::SqliteStore {
 }
 
 #[cfg_attr(
-    not(any(feature = "memory", feature = "sqlite")),
+    not(any(feature = "memory", feature = "postgres", feature = "sqlite")),
     expect(unused_variables, reason = "a build without stores opens none")
 )]
 #[cfg_attr(
-    not(feature = "sqlite"),
+    not(any(feature = "postgres", feature = "sqlite")),
     expect(clippy::unused_async, reason = "stores that open at once don't wait")
 )]
 pub(crate) async fn open(
@@ -115,13 +133,21 @@ pub(crate) async fn open(
             let store = baldur_sqlite::SqliteStore::open(config, clock).await?;
             Ok(Stores::of(store))
         }
+        #[cfg(feature = "postgres")]
+        "postgres" => {
+            let config = postgres_config(settings, namespace)?;
+            let store = baldur_postgres::PostgresStore::open(config).await?;
+            let intake: Arc<dyn Intake> = Arc::new(store.clone());
+            let postgres = Some(store.clone());
+            Ok(Stores { intake: Some(intake), postgres, ..Stores::of(store) })
+        }
         _ => Err(OpenError::NotBuilt(scheme.name, scheme.feature)),
     }
 }
 
 /// Takes the store away from whoever writes to it, for as long as the value lives.
 #[cfg_attr(
-    not(feature = "sqlite"),
+    not(any(feature = "postgres", feature = "sqlite")),
     expect(
         unused_variables,
         clippy::unused_async,
@@ -137,6 +163,11 @@ pub(crate) async fn outage(settings: &StoreSettings) -> Result<StoreOutage, Open
             let config = sqlite_config(settings, rest, &Namespace::default_namespace())?;
             Ok(StoreOutage::of(baldur_sqlite::WriteLock::take(&config).await?))
         }
+        #[cfg(feature = "postgres")]
+        "postgres" => {
+            let config = postgres_config(settings, &Namespace::default_namespace())?;
+            Ok(StoreOutage::of(baldur_postgres::WriteLock::take(&config).await?))
+        }
         _ => Err(OpenError::NotBuilt(scheme.name, scheme.feature)),
     }
 }
@@ -145,7 +176,9 @@ pub(crate) async fn outage(settings: &StoreSettings) -> Result<StoreOutage, Open
 fn named(settings: &StoreSettings) -> Result<(&'static Scheme, Option<&str>), OpenError> {
     let url = settings.url.as_ref().ok_or(OpenError::NoStore)?.expose_secret();
     let (name, rest) = url.split_once(':').map_or((url, None), |(name, rest)| (name, Some(rest)));
-    let scheme = SCHEMES.iter().find(|scheme| scheme.name == name);
+    // Both are in use for the same.
+    let known = if name == "postgresql" { "postgres" } else { name };
+    let scheme = SCHEMES.iter().find(|scheme| scheme.name == known);
     // Only what can be the name of a scheme is repeated: the rest may be secret.
     let scheme = scheme.ok_or_else(|| {
         let plain = name.len() <= 16 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -169,6 +202,25 @@ fn sqlite_config(
     Ok(config)
 }
 
+#[cfg(feature = "postgres")]
+fn postgres_config(
+    settings: &StoreSettings,
+    namespace: &Namespace,
+) -> Result<baldur_postgres::PostgresConfig, OpenError> {
+    let url = settings.url.as_ref().ok_or(OpenError::NoStore)?.expose_secret().parse()?;
+    let mut config = baldur_postgres::PostgresConfig::new(url, namespace.clone());
+    config.direct_url =
+        settings.direct_url.as_ref().map(|url| url.expose_secret().parse()).transpose()?;
+    config.max_connections = settings.max_connections;
+    config.acquire_timeout = settings.acquire_timeout;
+    config.statement_timeout = settings.statement_timeout;
+    config.lock_timeout = settings.lock_timeout;
+    config.queue = settings.queue;
+    config.max_rows_per_commit = settings.max_rows_per_commit;
+    config.migrate = settings.migrate;
+    Ok(config)
+}
+
 /// The path of an SQLite URL, taken as it stands: nothing is decoded.
 #[cfg(feature = "sqlite")]
 fn path(rest: &str) -> Result<std::path::PathBuf, OpenError> {
@@ -183,7 +235,7 @@ fn path(rest: &str) -> Result<std::path::PathBuf, OpenError> {
     Ok(std::path::PathBuf::from(path))
 }
 
-#[cfg(any(feature = "memory", feature = "sqlite"))]
+#[cfg(any(feature = "memory", feature = "postgres", feature = "sqlite"))]
 impl Stores {
     fn of<S>(store: S) -> Self
     where
@@ -198,6 +250,9 @@ impl Stores {
             admin: Arc::new(store.clone()),
             breakers: Arc::new(store.clone()),
             pace: Arc::new(store.clone()),
+            intake: None,
+            #[cfg(feature = "postgres")]
+            postgres: None,
             closer: Arc::new(store),
         }
     }

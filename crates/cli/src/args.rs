@@ -24,7 +24,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Globals {
-    /// The store: `sqlite:///absolute/path.db` or `memory:`. Without it, and without `BALDUR__STORE__URL` and a
+    /// The store: `sqlite:///absolute/path.db`, `postgres://user@host/database` or `memory:`. Without it, and without `BALDUR__STORE__URL` and a
     /// settings file, an SQLite file in the platform's data directory is used.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,

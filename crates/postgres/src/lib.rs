@@ -20,9 +20,12 @@
 mod columns;
 mod config;
 mod connect;
+mod enlist;
 mod error;
 mod facets;
+mod intake;
 mod migrate;
+mod outage;
 mod ports;
 mod probe;
 mod reader;
@@ -32,5 +35,9 @@ mod store;
 mod time;
 mod writer;
 
+/// The driver, in the version that [`PostgresStore::capture_in`] takes transactions of.
+pub use sqlx;
+
 pub use config::{PostgresConfig, PostgresUrl};
+pub use outage::WriteLock;
 pub use store::{PostgresStats, PostgresStore};

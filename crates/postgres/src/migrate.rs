@@ -14,14 +14,13 @@ struct Migration {
 }
 
 /// All of them, in order. A released one is never edited: its digest is stored in each database that it ran on.
-const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "entries",
-    sql: include_str!("../migrations/0001_entries.sql"),
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, name: "entries", sql: include_str!("../migrations/0001_entries.sql") },
+    Migration { version: 2, name: "intake", sql: include_str!("../migrations/0002_intake.sql") },
+];
 
 /// The version of the schema that this program works with.
-pub(crate) const NEWEST: i64 = 1;
+pub(crate) const NEWEST: i64 = 2;
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS baldur.migrations (
     version    bigint PRIMARY KEY,

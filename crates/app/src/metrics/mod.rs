@@ -7,6 +7,7 @@
 mod breakers;
 mod capture;
 mod http;
+mod intake;
 mod overflow;
 mod pipeline;
 mod protect;
@@ -18,6 +19,7 @@ use baldur_core::name::Domain;
 pub use breakers::*;
 pub use capture::*;
 pub use http::*;
+pub use intake::*;
 pub use overflow::*;
 pub use pipeline::*;
 pub use protect::*;
@@ -69,6 +71,8 @@ pub const ALL: &[Metric] = &[
     HTTP_REFUSED_CONNECTIONS,
     HTTP_SECONDS,
     HTTP_REQUESTS,
+    INTAKE_OPERATIONS,
+    INTAKE_TURNS,
     OUTBOX_ALARMS,
     OUTBOX_BYTES,
     OUTBOX_ENTRIES,

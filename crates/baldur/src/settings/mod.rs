@@ -126,7 +126,8 @@ impl fmt::Display for Settings {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct StoreSettings {
-    /// `sqlite:///absolute/path.db` or `memory:`. Required; the `baldur` command has a default.
+    /// `sqlite:///absolute/path.db`, `postgres://user@host/database` or `memory:`. Required; the `baldur` command has a
+    /// default.
     #[serde(serialize_with = "form::hide", skip_serializing_if = "Option::is_none")]
     pub url: Option<SecretString>,
     /// SQLite: how long to wait for other processes, 1 ms to 10 min.
@@ -134,10 +135,26 @@ pub struct StoreSettings {
     pub busy_timeout: Duration,
     /// SQLite: how many reads run at a time, 1 to 64.
     pub max_readers: u32,
-    /// SQLite: how many writes may wait for the writer, 1 to 65 536.
+    /// How many writes may wait for a writer, 1 to 65 536.
     pub queue: usize,
-    /// SQLite: after how many rows a commit takes no further writes along, 1 to 100 000.
+    /// After how many rows a commit takes no further writes along, 1 to 100 000 (`PostgreSQL`: 10 000).
     pub max_rows_per_commit: usize,
+    /// `PostgreSQL`: the server itself, for migrations, when `url` is a pooler.
+    #[serde(serialize_with = "form::hide", skip_serializing_if = "Option::is_none")]
+    pub direct_url: Option<SecretString>,
+    /// `PostgreSQL`: how many connections there are at most, 2 to 1000.
+    pub max_connections: u32,
+    /// `PostgreSQL`: how long to wait for a connection, 10 ms to 10 min.
+    #[serde(with = "form::duration")]
+    pub acquire_timeout: Duration,
+    /// `PostgreSQL`: how long one statement may take, 10 ms to 1 h.
+    #[serde(with = "form::duration")]
+    pub statement_timeout: Duration,
+    /// `PostgreSQL`: how long one statement may wait for a lock, 10 ms to 10 min.
+    #[serde(with = "form::duration")]
+    pub lock_timeout: Duration,
+    /// `PostgreSQL`: whether opening the store brings its schema up to date.
+    pub migrate: bool,
 }
 
 impl Default for StoreSettings {
@@ -148,6 +165,12 @@ impl Default for StoreSettings {
             max_readers: 4,
             queue: 1_024,
             max_rows_per_commit: 512,
+            direct_url: None,
+            max_connections: 10,
+            acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(5),
+            migrate: true,
         }
     }
 }

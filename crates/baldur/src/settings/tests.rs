@@ -100,7 +100,7 @@ fn bad_values_are_refused_where_they_stand() {
 #[test]
 fn secrets_are_shown_by_no_form_and_no_error() {
     let settings = Settings::parse(
-        "[store]\nurl = 'sqlite:///secret-path'\n[handlers.payment]\nurl = 'http://h/secret-url'\n\
+        "[store]\nurl = 'sqlite:///secret-path'\ndirect_url = 'postgres://u:secret-password@db/x'\n[handlers.payment]\nurl = 'http://h/secret-url'\n\
          headers = { authorization = 'Bearer secret-token' }\n[recovery.dependencies.gateway]\n\
          probe_url = 'http://h/secret-probe'\nprobe_headers = { cookie = 'secret-cookie' }",
         "baldur.toml",

@@ -15,6 +15,7 @@ mod circuit_breaker_store;
 mod claim_store;
 mod entry_reader;
 mod evidence_log;
+mod intake;
 mod pace_store;
 mod probe;
 mod replay_handler;
@@ -32,6 +33,10 @@ pub use circuit_breaker_store::{
 pub use claim_store::{ClaimBatchOutcome, ClaimError, ClaimStore, Lapsed, Settled};
 pub use entry_reader::{EntryReader, ReadError};
 pub use evidence_log::{EvidenceBacklog, EvidenceError, EvidenceLog};
+pub use intake::{
+    Enlisted, EnlistedForm, Finished, Intake, IntakeError, IntakeStatus, MAX_ENLISTED_TAKEN,
+    TakeEnlisted,
+};
 pub use pace_store::{PaceError, PaceStore, TakePermits};
 pub use probe::{Probe, ProbeFailure};
 pub use replay_handler::{Gate, ReplayContext, ReplayHandler, ReplayOutcome};
@@ -48,6 +53,8 @@ pub use claim_store::MockClaimStore;
 pub use entry_reader::MockEntryReader;
 #[cfg(feature = "test-util")]
 pub use evidence_log::MockEvidenceLog;
+#[cfg(feature = "test-util")]
+pub use intake::MockIntake;
 #[cfg(feature = "test-util")]
 pub use pace_store::MockPaceStore;
 #[cfg(feature = "test-util")]

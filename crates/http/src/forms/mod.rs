@@ -2,10 +2,10 @@
 
 mod answers;
 mod lines;
-mod op;
 mod words;
+
+pub use baldur_app::describe::{OP_CODES, OpError, parse_op};
 
 pub use answers::{CaptureAnswer, Counts, ErrorAnswer, LineAnswer, SummaryAnswer, record};
 pub use lines::{BadLine, Line, LineSplitter, MAX_LINE_BYTES};
-pub use op::{OP_CODES, OpError, parse_op};
 pub use words::{pair, point, service};

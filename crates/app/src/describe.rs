@@ -1,4 +1,4 @@
-//! A failed operation as JSON describes it: a line of NDJSON, or a whole request.
+//! A failed operation as JSON describes it: a line of NDJSON, a whole request, or what SQL captured.
 
 use std::{fmt, time::Duration};
 
