@@ -53,8 +53,8 @@ struct Session {
 }
 
 impl Session {
-    fn open(server: &PostgresServer) -> Self {
-        let mut psql = psql(server.bin(), server.url())
+    fn open(bin: &Path, url: &SecretString) -> Self {
+        let mut psql = psql(bin, url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -62,14 +62,18 @@ impl Session {
             .expect("psql");
         let answers = BufReader::new(psql.stdout.take().expect("its output"));
         let mut session = Self { psql, answers };
-        session.tell("SELECT 'up';");
-        assert_eq!(session.line(), "up");
+        assert_eq!(session.answer("SELECT 'up';"), "up");
         session
     }
 
     fn tell(&mut self, sql: &str) {
         let stdin = self.psql.stdin.as_mut().expect("its input");
         writeln!(stdin, "{sql}").and_then(|()| stdin.flush()).expect("psql reads");
+    }
+
+    fn answer(&mut self, sql: &str) -> String {
+        self.tell(sql);
+        self.line()
     }
 
     fn line(&mut self) -> String {
@@ -144,9 +148,8 @@ fn only_the_password_lets_in_and_debug_does_not_tell_it() {
 #[test]
 fn a_paused_server_answers_nobody_until_it_goes_on() {
     let mut server = start();
-    let mut session = Session::open(&server);
-    session.tell("SELECT pg_backend_pid();");
-    let backend = session.line();
+    let mut session = Session::open(server.bin(), server.url());
+    let backend = session.answer("SELECT pg_backend_pid();");
     let postmaster = server.pid().expect("it runs").to_string();
 
     server.pause().expect("paused");
@@ -160,7 +163,7 @@ fn a_paused_server_answers_nobody_until_it_goes_on() {
 #[test]
 fn a_killed_server_keeps_what_it_committed_and_its_port() {
     let mut server = start();
-    let _idle = Session::open(&server);
+    let _idle = Session::open(server.bin(), server.url());
     says(&server, "CREATE TABLE kept AS SELECT 7 AS n");
     let (port, postmaster) = (server.port(), server.pid().expect("it runs"));
 
@@ -181,7 +184,7 @@ fn a_killed_server_keeps_what_it_committed_and_its_port() {
 #[test]
 fn a_restart_ends_sessions_and_is_no_crash() {
     let mut server = start();
-    let mut session = Session::open(&server);
+    let mut session = Session::open(server.bin(), server.url());
     says(&server, "CREATE TABLE kept AS SELECT 7 AS n");
     server.pause().expect("paused");
     server.restart().expect("restarted, also when paused");
@@ -233,8 +236,9 @@ fn a_pooler_gives_a_connection_to_one_transaction_after_another() {
     let server = start();
     let options = PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() };
     let pooler = PgBouncer::start(&server, options).expect("a private PgBouncer");
-    let backend = || ask(server.bin(), pooler.url(), "SELECT pg_backend_pid()").expect("an answer");
-    assert_eq!(backend(), backend(), "one connection for both");
+    let mut sessions = [(); 2].map(|()| Session::open(server.bin(), pooler.url()));
+    let backends = sessions.each_mut().map(|session| session.answer("SELECT pg_backend_pid();"));
+    assert_eq!(backends[0], backends[1], "both are open, on one connection");
     assert_ne!(pooler.port(), server.port());
     assert!(pooler.version() >= (1, 0));
     let password = server.password().expose_secret();
@@ -315,6 +319,8 @@ fn a_killed_wrapper_leaves_no_server() {
 fn a_signal_that_ends_the_wrapper_ends_the_command_first() {
     for (signal, code) in [("-TERM", 128 + 15), ("-HUP", 128 + 1)] {
         let mut wrapped = Wrapped::start(around(&["sh", "-c", Wrapped::TELL]));
+        // Waiting would close it, and the command would end by itself.
+        let _open = wrapped.wrapper.stdin.take();
         wrapped.signal(signal);
         let status = wrapped.wrapper.wait().expect("it ended");
         assert_eq!(status.code(), Some(code));
