@@ -15,8 +15,9 @@ use std::{
 use crate::{ServiceError, account::Account, files, process};
 
 /// Processes are known by their working folder, which no other process has, so that a recycled id
-/// can't hit a stranger. SIGQUIT lets PostgreSQL give its shared memory back, for which it takes up to
-/// five seconds; what is there after eight gets SIGKILL. A stopped process must be continued to heed anything.
+/// can't hit a stranger. SIGQUIT lets a PostgreSQL give its shared memory back, for which it takes up to
+/// five seconds; everything else, and what is still there after eight, gets SIGKILL. A stopped process
+/// must be continued to heed anything.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM PIPE
 folder=$1
@@ -31,9 +32,13 @@ inside() {
     done
     [ -n "$pids" ]
 }
+heeds_quit() {
+    [ "$tries" -lt 160 ] && read -r postmaster < "$folder/data/postmaster.pid" &&
+        [ -d "/proc/$postmaster" ]
+}
 tries=0
 while [ "$tries" -lt 240 ] && inside; do
-    if [ "$tries" -lt 160 ]; then kill -QUIT $pids; else kill -KILL $pids; fi
+    if heeds_quit; then kill -QUIT $pids; else kill -KILL $pids; fi
     kill -CONT $pids
     tries=$((tries + 1))
     sleep 0.05

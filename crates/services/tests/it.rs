@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, BufRead as _, BufReader, Write as _},
     net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -130,6 +131,8 @@ fn it_serves_as_asked_and_leaves_nothing() {
 
     let (folder, port) = (folder_of(&server), server.port());
     assert!(!naming(&folder).is_empty());
+    let mode = fs::metadata(&folder).expect("its folder").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "nobody else looks in");
     drop(server);
     assert_eq!(naming(&folder), Vec::<String>::new());
     assert!(!folder.exists() && refuses(port));
@@ -313,6 +316,19 @@ fn a_killed_wrapper_leaves_no_server() {
     wrapped.signal("-KILL");
     wrapped.wrapper.wait().expect("it is gone");
     wrapped.nothing_is_left();
+}
+
+#[test]
+fn a_wrapper_that_is_killed_while_it_starts_leaves_nothing() {
+    let tmp = tempfile::tempdir().expect("a folder");
+    // As the temporary folder itself: the account of the servers makes and removes folders in it.
+    fs::set_permissions(tmp.path(), fs::Permissions::from_mode(0o1777)).expect("for everybody");
+    let folders = || fs::read_dir(tmp.path()).expect("a folder").filter_map(Result::ok);
+    let mut wrapper = around(&["true"]).env("TMPDIR", tmp.path()).spawn().expect("the wrapper");
+    until("it makes a cluster", || folders().any(|it| it.path().join("data/PG_VERSION").exists()));
+    wrapper.kill().expect("killed");
+    wrapper.wait().expect("it is gone");
+    until("no process and no folder", || folders().count() == 0 && naming(tmp.path()).is_empty());
 }
 
 #[test]
