@@ -17,7 +17,8 @@ use crate::{ServiceError, account::Account, files, process};
 /// Processes are known by their working folder, which no other process has, so that a recycled id
 /// can't hit a stranger. SIGQUIT lets a PostgreSQL give its shared memory back, for which it takes up to
 /// five seconds; everything else, and what is still there after eight, gets SIGKILL. A stopped process
-/// must be continued to heed anything.
+/// must be continued to heed anything. A PostgreSQL that died hard, as one that makes a cluster
+/// does here, left a file which names its segment of System V's shared memory.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM PIPE
 folder=$1
@@ -43,6 +44,8 @@ while [ "$tries" -lt 240 ] && inside; do
     tries=$((tries + 1))
     sleep 0.05
 done
+set -- $(sed -n 7p "$folder/data/postmaster.pid")
+if [ -n "$2" ]; then ipcrm -m "$2"; fi
 rm -rf "$folder"
 "#;
 
