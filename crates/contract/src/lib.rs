@@ -20,13 +20,17 @@
 //!
 //! See [`Harness`] for what can be declined and how the suite is scaled.
 
+mod answer;
 mod build;
 mod case;
 mod cases;
 mod clock;
+mod compare;
+mod differential;
 mod drive;
 mod harness;
 mod model;
+mod script;
 mod store;
 
 pub use build::{Captures, OpBuilder, evidence};
