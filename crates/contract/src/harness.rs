@@ -68,7 +68,7 @@ where
 }
 
 /// How many random scripts the differential test runs unless the environment says otherwise.
-const DIFFERENTIAL_SCRIPTS: u32 = 24;
+const DIFFERENTIAL_SCRIPTS: u32 = 16;
 
 fn from_environment<T: std::str::FromStr<Err: fmt::Debug>>(name: &str) -> Option<T> {
     let value = std::env::var_os(name)?;
@@ -114,7 +114,7 @@ impl Harness {
     /// Also runs random scripts of all ports against the adapter and the model, and compares every answer and, every few
     /// steps, all that they hold. Not asked for, or without a model, these cases are reported as ignored.
     ///
-    /// It runs 24 scripts, the same ones each time. The environment asks for others: `BALDUR_TEST_DIFFERENTIAL_SCRIPTS` for
+    /// It runs 16 scripts, the same ones each time. The environment asks for others: `BALDUR_TEST_DIFFERENTIAL_SCRIPTS` for
     /// another number, each one with a second more until the deadline, `BALDUR_TEST_DIFFERENTIAL_SEED` for another seed.
     ///
     /// # Panics

@@ -3,24 +3,33 @@
 use baldur_core::{ListOrder, NotReplayable, ResolutionType, Status, policy::BreakerState};
 use proptest::{collection::vec, option, prelude::*, sample::select, strategy::Union};
 
-use super::words::{free, maybe, name, payload};
+use super::{
+    rounds::rounds,
+    words::{free, key, maybe, name, payload},
+};
 use crate::script::{
-    After, Bent, Deed, Ending, Flaw, Kept, Limits, More, Moved, Saved, Shown, Step, Taken, Terms,
-    Wanted,
+    After, Bent, By, Deed, Ending, Flaw, Kept, Limits, More, Moved, Saved, Shown, Step, Taken,
+    Terms, Wanted,
 };
 
 /// How many ids a script uses.
-pub(super) const SLOTS: u8 = 24;
+pub(super) const SLOTS: u8 = 40;
 
-/// How many steps a script has after the first.
-const STEPS: std::ops::Range<usize> = 1..80;
+/// How many of them captures use. The others are for imports.
+pub(super) const CAPTURED: u8 = 32;
+
+/// How many of these are dealt with over and over.
+pub(super) const BUSY: u8 = 16;
+
+/// How many steps, or rounds of steps, a script has after the first.
+const STEPS: std::ops::Range<usize> = 1..60;
 
 const DOMAINS: [&str; 4] = ["payment", "payment.card", "payment_card", "stock"];
 const LABELS: [&str; 3] = ["a", "a.b", "a_b"];
 const IDEMPOTENCY_KEYS: [&str; 4] = ["k", "K", "%", "\\'\""];
 
-fn slot() -> impl Strategy<Value = u8> {
-    0..SLOTS
+pub(super) fn slot() -> impl Strategy<Value = u8> {
+    prop_oneof![9 => 0..BUSY, 1 => 0..SLOTS]
 }
 
 /// Slots, also the same ones and none.
@@ -29,7 +38,7 @@ fn slots() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Seconds: mostly so few that they are reached, sometimes more than there are.
-fn seconds() -> impl Strategy<Value = u64> {
+pub(super) fn seconds() -> impl Strategy<Value = u64> {
     let absurd = select(&[3_600, 86_400 * 365 * 300, u64::MAX][..]);
     prop_oneof![12 => 0_u64..12, 1 => absurd]
 }
@@ -38,16 +47,17 @@ fn limit() -> impl Strategy<Value = usize> {
     prop_oneof![12 => 0_usize..7, 2 => select(&[1_000, 1_001, usize::MAX][..])]
 }
 
-fn kept() -> BoxedStrategy<Kept> {
+pub(super) fn kept() -> BoxedStrategy<Kept> {
     let limits = (0_u64..5, 0_u64..10, prop::bool::weighted(0.75))
         .prop_map(|(in_domain, in_all, drop_oldest)| Limits { in_domain, in_all, drop_oldest });
-    let budgets = prop_oneof![12 => 1_u32..4, 1 => select(&[0, 1_000, 1_001][..])];
+    let budgets = prop_oneof![30 => 1_u32..4, 1 => select(&[0, 1_000, 1_001][..])];
     let unreplayable = option::weighted(0.08, select(&NotReplayable::ALL[..]));
-    let age = prop_oneof![12 => 0_u64..8, 1 => Just(u64::MAX)];
+    let slots = prop_oneof![1 => 0..BUSY, 1 => 0..CAPTURED];
+    let age = prop_oneof![30 => 0_u64..8, 1 => Just(u64::MAX)];
     (
-        (slot(), select(&DOMAINS[..]), name(), maybe(0.3), maybe(0.3)),
+        (slots, select(&DOMAINS[..]), name(), key(0.35), key(0.3)),
         (budgets, seconds(), age, unreplayable, labels()),
-        (option::weighted(0.3, limits), any::<bool>(), payload(), option::weighted(0.6, more())),
+        (option::weighted(0.15, limits), any::<bool>(), payload(), option::weighted(0.6, more())),
     )
         .prop_map(|((slot, domain, dependency, dedup, order), rest, last)| {
             let (budget, delay, age, unreplayable, labels) = rest;
@@ -78,7 +88,7 @@ fn labels() -> impl Strategy<Value = Vec<(&'static str, crate::script::Text)>> {
 
 fn more() -> BoxedStrategy<More> {
     let entity = option::weighted(0.5, (name(), name()));
-    let flaw = option::weighted(0.06, select(&[Flaw::Foreign, Flaw::Used][..]));
+    let flaw = option::weighted(0.03, select(&[Flaw::Foreign, Flaw::Used][..]));
     let expires_in = option::weighted(0.3, seconds());
     let fingerprint = (any::<u16>(), name());
     (
@@ -126,7 +136,7 @@ fn terms() -> BoxedStrategy<Terms> {
         .boxed()
 }
 
-fn shown() -> impl Strategy<Value = Shown> {
+pub(super) fn shown() -> impl Strategy<Value = Shown> {
     prop_oneof![
         16 => Just(Shown::Current),
         3 => Just(Shown::Older),
@@ -135,7 +145,7 @@ fn shown() -> impl Strategy<Value = Shown> {
     ]
 }
 
-fn ending() -> BoxedStrategy<Ending> {
+pub(super) fn ending() -> BoxedStrategy<Ending> {
     prop_oneof![
         3 => free().prop_map(Ending::Succeeded),
         1 => free().prop_map(Ending::AlreadyDone),
@@ -160,10 +170,10 @@ fn deed() -> BoxedStrategy<Deed> {
     .boxed()
 }
 
-fn moved() -> BoxedStrategy<Moved> {
+pub(super) fn moved() -> BoxedStrategy<Moved> {
     let status = option::weighted(0.3, select(&Status::ALL[..]));
     let bent = select(&[Bent::Gap, Bent::OthersEvidence, Bent::OtherNamespace][..]);
-    (slot(), slot(), status, option::weighted(0.15, bent))
+    (slot(), prop_oneof![1 => slot(), 3 => CAPTURED..SLOTS], status, option::weighted(0.15, bent))
         .prop_map(|(from, to, status, bent)| Moved { from, to, status, bent })
         .boxed()
 }
@@ -213,7 +223,7 @@ fn scope() -> BoxedStrategy<Wanted> {
         .boxed()
 }
 
-fn saved() -> BoxedStrategy<Saved> {
+pub(super) fn saved() -> BoxedStrategy<Saved> {
     let state = select(&BreakerState::ALL[..]);
     let reopenings = prop_oneof![8 => 0_u32..4, 1 => Just(u32::MAX)];
     let forced = option::weighted(0.3, (any::<bool>(), option::of(seconds())));
@@ -227,7 +237,7 @@ fn saved() -> BoxedStrategy<Saved> {
         .boxed()
 }
 
-fn taken() -> BoxedStrategy<Taken> {
+pub(super) fn taken() -> BoxedStrategy<Taken> {
     let permits = prop_oneof![8 => 0_u32..20, 1 => select(&[1_000, 1_001, u32::MAX][..])];
     let rates = || prop_oneof![8 => 1_u32..200, 1 => select(&[0, u32::MAX][..])];
     let ramp = option::weighted(0.3, (rates(), seconds()));
@@ -245,11 +255,16 @@ fn taken() -> BoxedStrategy<Taken> {
 
 /// A script: some entries first, so that there is something to do, then anything.
 pub(super) fn a_script() -> impl Strategy<Value = Vec<Step>> {
-    let first = vec(kept(), 4..16).prop_map(Step::Capture);
-    let steps = Union::new_weighted(vec![(5, changes()), (2, reads()), (1, agreements())]);
-    (first, vec(steps, STEPS)).prop_map(|(first, mut steps)| {
-        steps.insert(0, first);
-        steps
+    let first = vec(kept(), 8..20).prop_map(Step::Capture);
+    let one = |steps: BoxedStrategy<Step>| steps.prop_map(|step| vec![step]).boxed();
+    let steps = Union::new_weighted(vec![
+        (8, one(changes())),
+        (4, one(reads())),
+        (1, one(agreements())),
+        (6, rounds()),
+    ]);
+    (first, vec(steps, STEPS)).prop_map(|(first, steps)| {
+        std::iter::once(first).chain(steps.into_iter().flatten()).collect()
     })
 }
 
@@ -268,7 +283,7 @@ fn changes() -> BoxedStrategy<Step> {
         6 => settles.prop_map(Step::Settle),
         2 => extend.prop_map(|(slots, lease)| Step::Extend { slots, lease }),
         3 => (limit(), seconds()).prop_map(|(limit, retry_in)| Step::Lapse { limit, retry_in }),
-        4 => vec((slot(), deed()), 0..5).prop_map(Step::Act),
+        6 => vec((slot(), deed()), 0..6).prop_map(Step::Act),
         2 => vec(moved(), 0..4).prop_map(Step::Import),
         4 => (0_u64..12).prop_map(Step::Advance),
         1 => (1_u64..20).prop_map(Step::JumpBack),
@@ -277,18 +292,20 @@ fn changes() -> BoxedStrategy<Step> {
 }
 
 fn reads() -> BoxedStrategy<Step> {
-    let orders = select(&[ListOrder::NewestFirst, ListOrder::OldestFirst][..]);
+    let orders = || select(&[ListOrder::NewestFirst, ListOrder::OldestFirst][..]);
     let after = (slot(), -6_i64..12, prop::bool::weighted(0.2))
         .prop_map(|(slot, created, turned)| After { slot, created, turned });
     let pages = prop_oneof![8 => 1_u32..6, 1 => Just(1_000)];
-    let list = (wanted(), orders, pages, option::weighted(0.4, after));
+    let list = (wanted(), orders(), pages, option::weighted(0.4, after));
     let trail = (slot(), prop_oneof![8 => 0_u64..4, 1 => Just(u64::MAX)], limit());
-    let caps = prop_oneof![8 => 0_u64..6, 1 => Just(u64::MAX)];
+    let caps = || prop_oneof![8 => 0_u64..6, 1 => Just(u64::MAX)];
+    let alike = (slot(), vec(select(&By::ALL[..]), 1..3), orders(), 1_u32..4, caps());
     prop_oneof![
         2 => slots().prop_map(Step::Find),
         2 => trail.prop_map(|(slot, after, limit)| Step::Trail { slot, after, limit }),
-        6 => list.prop_map(|(wanted, order, page, after)| Step::List { wanted, order, page, after }),
-        3 => (wanted(), caps).prop_map(|(wanted, cap)| Step::Count { wanted, cap }),
+        3 => list.prop_map(|(wanted, order, page, after)| Step::List { wanted, order, page, after }),
+        2 => (wanted(), caps()).prop_map(|(wanted, cap)| Step::Count { wanted, cap }),
+        8 => alike.prop_map(|(slot, by, order, page, cap)| Step::Alike { slot, by, order, page, cap }),
         2 => scope().prop_map(Step::Facets),
         1 => limit().prop_map(Step::Unsealed),
     ]

@@ -5,6 +5,7 @@
 
 mod history;
 mod regressions;
+mod rounds;
 mod words;
 
 use crate::{

@@ -85,17 +85,22 @@ pub(super) fn maybe(likely: f64) -> impl Strategy<Value = Option<Text>> {
     option::weighted(likely, name())
 }
 
+/// A key that there may be none of, and that others have too.
+pub(super) fn key(likely: f64) -> impl Strategy<Value = Option<Text>> {
+    option::weighted(likely, prop_oneof![1 => one_of(&NEAR[..2]), 1 => name()])
+}
+
 /// A text without rules.
 pub(super) fn free() -> BoxedStrategy<Text> {
     let long = select(&[("x", 70_000), ("é\n", 3_000), ("\u{1f525}", 250)][..])
         .prop_map(|(piece, times)| text(piece).times(times));
     prop_oneof![
-        8 => name(),
-        8 => one_of(&FREE),
-        1 => long,
+        20 => name(),
+        16 => one_of(&FREE),
+        2 => long,
         // No store keeps it.
         1 => Just(text("a\0b")),
-        3 => any::<String>().prop_map(text),
+        6 => any::<String>().prop_map(text),
     ]
     .boxed()
 }

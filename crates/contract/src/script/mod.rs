@@ -73,6 +73,14 @@ pub(crate) enum Step {
         wanted: Wanted,
         cap: u64,
     },
+    /// Lists and counts what is like the entry at this slot, in these respects.
+    Alike {
+        slot: u8,
+        by: Vec<By>,
+        order: ListOrder,
+        page: u32,
+        cap: u64,
+    },
     /// What is wanted beyond the four counted dimensions is left out.
     Facets(Wanted),
     Unsealed(usize),
@@ -215,6 +223,47 @@ pub(crate) struct Wanted {
     pub(crate) labels: Vec<(&'static str, Text)>,
     pub(crate) created_from: Option<i64>,
     pub(crate) created_until: Option<i64>,
+}
+
+/// In which respect an entry is like another one: each condition that a filter has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum By {
+    Status,
+    Domain,
+    FailureType,
+    Dependency,
+    Origin,
+    EntityType,
+    EntityId,
+    User,
+    IdempotencyKey,
+    DedupKey,
+    OrderKey,
+    Fingerprint,
+    Labels,
+    From,
+    Until,
+}
+
+impl By {
+    /// Every respect.
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Status,
+        Self::Domain,
+        Self::FailureType,
+        Self::Dependency,
+        Self::Origin,
+        Self::EntityType,
+        Self::EntityId,
+        Self::User,
+        Self::IdempotencyKey,
+        Self::DedupKey,
+        Self::OrderKey,
+        Self::Fingerprint,
+        Self::Labels,
+        Self::From,
+        Self::Until,
+    ];
 }
 
 /// A position in a list, of an entry or of none.

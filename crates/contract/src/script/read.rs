@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use baldur_core::{Clock, Cursor, FacetScope, Filter, ListOrder, ListQuery, PageSize, Timestamp};
+use baldur_core::{
+    Clock, Cursor, FacetScope, FailedOp, Filter, ListOrder, ListQuery, PageSize, Timestamp,
+};
 
-use super::{After, Text, Wanted, id_of};
+use super::{After, By, Text, Wanted, id_of};
 use crate::{answer, build::parsed, case::Failure, clock::ManualClock, store::StoreUnderTest};
 
 /// A point of the history.
@@ -44,6 +46,34 @@ impl Wanted {
     }
 }
 
+/// What is like `op` in these respects.
+pub(super) fn alike(op: &FailedOp, by: &[By]) -> Filter {
+    let mut filter = Filter::default();
+    for by in by {
+        match by {
+            By::Status => filter.statuses = vec![op.state.status],
+            By::Domain => filter.domain = Some(op.domain.clone()),
+            By::FailureType => filter.failure_type = Some(op.failure_type.clone()),
+            By::Dependency => filter.dependency = Some(op.dependency.clone()),
+            By::Origin => filter.origin_service = Some(op.origin_service.clone()),
+            By::EntityType => filter.entity_type.clone_from(&op.entity_type),
+            By::EntityId => filter.entity_id.clone_from(&op.entity_id),
+            By::User => filter.user_id.clone_from(&op.user_id),
+            By::IdempotencyKey => filter.idempotency_key = Some(op.idempotency_key.clone()),
+            By::DedupKey => filter.dedup_key.clone_from(&op.dedup_key),
+            By::OrderKey => filter.order_key.clone_from(&op.order_key),
+            By::Fingerprint => filter.fingerprint = Some(op.fingerprint.text.clone()),
+            By::Labels => {
+                let labels = op.labels.iter();
+                filter.labels = labels.map(|(n, value)| (n.clone(), value.clone())).collect();
+            }
+            By::From => filter.created_from = Some(op.created_at),
+            By::Until => filter.created_until = Some(op.created_at),
+        }
+    }
+    filter
+}
+
 impl After {
     fn cursor(self, order: ListOrder) -> Cursor {
         let order = match (order, self.turned) {
@@ -61,12 +91,12 @@ impl After {
 /// One page, and without a position all that follow.
 pub(super) async fn list(
     store: &StoreUnderTest,
-    wanted: &Wanted,
+    filter: &Filter,
     order: ListOrder,
     page: u32,
     after: Option<After>,
 ) -> Result<Vec<String>, Failure> {
-    let (limit, filter) = (PageSize::new(page)?, wanted.filter());
+    let limit = PageSize::new(page)?;
     let from = after.map(|after| after.cursor(order));
     let query = ListQuery { filter: filter.clone(), order, limit, after: from };
     let first = match store.reader.list(query).await {
@@ -76,7 +106,7 @@ pub(super) async fn list(
     let mut answers = answer::summaries(&first.items);
     answers.push(format!("{:?}", first.next));
     if after.is_none() {
-        answers.extend(answer::summaries(&store.walk(&filter, order, page).await?));
+        answers.extend(answer::summaries(&store.walk(filter, order, page).await?));
     }
     Ok(answers)
 }

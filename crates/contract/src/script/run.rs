@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baldur_core::{
-    ClaimToken, Clock, EntryId,
+    ClaimToken, Clock, EntryId, Filter,
     command::{
         Act, Action, ClaimBatch, ClaimRef, ClaimSelect, ClaimTerms, Extend, Lapse, Settle,
         SettleOutcome,
@@ -28,6 +28,8 @@ pub(crate) struct Resolved<'a> {
     version: u64,
     /// What is imported.
     exported: Vec<ExportedEntry>,
+    /// What is listed and counted.
+    filter: Filter,
 }
 
 impl Step {
@@ -36,8 +38,13 @@ impl Step {
         &self,
         reference: &StoreUnderTest,
     ) -> Result<Resolved<'_>, Failure> {
-        let mut resolved =
-            Resolved { step: self, tokens: Vec::new(), version: 0, exported: Vec::new() };
+        let mut resolved = Resolved {
+            step: self,
+            tokens: Vec::new(),
+            version: 0,
+            exported: Vec::new(),
+            filter: Filter::default(),
+        };
         for (slot, shown) in self.claims() {
             let current = reference.find(id_of(slot)).await?.map(|op| op.state.claim_token);
             resolved.tokens.push(ClaimToken(shown.of(current.unwrap_or_default().0)));
@@ -48,6 +55,14 @@ impl Step {
         }
         if let Self::Import(moved) = self {
             resolved.exported = import::exported(reference, moved).await?;
+        }
+        if let Self::List { wanted, .. } | Self::Count { wanted, .. } = self {
+            resolved.filter = wanted.filter();
+        }
+        if let Self::Alike { slot, by, .. } = self
+            && let Some(op) = reference.find(id_of(*slot)).await?
+        {
+            resolved.filter = read::alike(&op, by);
         }
         Ok(resolved)
     }
@@ -123,6 +138,7 @@ impl Resolved<'_> {
             | Step::Trail { .. }
             | Step::List { .. }
             | Step::Count { .. }
+            | Step::Alike { .. }
             | Step::Facets(_)
             | Step::Unsealed(_) => self.read(store).await,
         }
@@ -138,12 +154,18 @@ impl Resolved<'_> {
                 let trail = store.evidence.trail(id_of(*slot), *after, *limit).await?;
                 Ok(answer::records(&trail))
             }
-            Step::List { wanted, order, page, after } => {
-                read::list(store, wanted, *order, *page, *after).await
+            Step::List { order, page, after, .. } => {
+                read::list(store, &self.filter, *order, *page, *after).await
             }
-            Step::Count { wanted, cap } => {
-                let count = store.reader.count(wanted.filter(), *cap).await?;
+            Step::Count { cap, .. } => {
+                let count = store.reader.count(self.filter.clone(), *cap).await?;
                 Ok(vec![format!("{count:?}")])
+            }
+            Step::Alike { order, page, cap, .. } => {
+                let mut answers = read::list(store, &self.filter, *order, *page, None).await?;
+                let count = store.reader.count(self.filter.clone(), *cap).await?;
+                answers.push(format!("{count:?}"));
+                Ok(answers)
             }
             Step::Facets(wanted) => {
                 Ok(vec![format!("{:?}", store.reader.facets(wanted.scope()).await?)])

@@ -78,6 +78,10 @@ fn smaller(step: &Step) -> Vec<Step> {
             .into_iter()
             .map(|wanted| Step::Count { wanted, cap: *cap })
             .collect(),
+        Step::Alike { slot, by, order, page, cap } => fewer(by)
+            .into_iter()
+            .map(|by| Step::Alike { slot: *slot, by, order: *order, page: *page, cap: *cap })
+            .collect(),
         Step::Facets(wanted) => plainer_filters(wanted).into_iter().map(Step::Facets).collect(),
         Step::ClaimDue { .. }
         | Step::Lapse { .. }
