@@ -172,8 +172,8 @@ fn deed() -> BoxedStrategy<Deed> {
 
 pub(super) fn moved() -> BoxedStrategy<Moved> {
     let status = option::weighted(0.3, select(&Status::ALL[..]));
-    let bent = select(&[Bent::Gap, Bent::OthersEvidence, Bent::OtherNamespace][..]);
-    (slot(), prop_oneof![1 => slot(), 3 => CAPTURED..SLOTS], status, option::weighted(0.15, bent))
+    let bent = select(&Bent::ALL[..]);
+    (slot(), prop_oneof![1 => slot(), 3 => CAPTURED..SLOTS], status, option::weighted(0.25, bent))
         .prop_map(|(from, to, status, bent)| Moved { from, to, status, bent })
         .boxed()
 }

@@ -1,11 +1,11 @@
 //! Steps that move entries from one store into another.
 
-use baldur_core::{Status, port::ExportedEntry};
+use baldur_core::{Status, admission::MAX_IMPORTED_NUMBER, port::ExportedEntry};
 
 use super::{Moved, id_of};
 use crate::{answer, build::parsed, case::Failure, store::StoreUnderTest};
 
-/// What makes an export one that no store may take.
+/// How an export differs from a common one. But for one, no store may take it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bent {
     /// Its last record of evidence is missing.
@@ -14,6 +14,21 @@ pub(crate) enum Bent {
     OthersEvidence,
     /// It is one of another namespace.
     OtherNamespace,
+    /// Its claim token is the largest that may come in: this one is taken.
+    LargeToken,
+    /// It stands for more captures than any backend can count.
+    TooManyOccurrences,
+}
+
+impl Bent {
+    /// Every way.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Gap,
+        Self::OthersEvidence,
+        Self::OtherNamespace,
+        Self::LargeToken,
+        Self::TooManyOccurrences,
+    ];
 }
 
 /// What the reference exports of these. Slots without an entry have nothing to export.
@@ -39,6 +54,8 @@ pub(super) async fn exported(
             Some(Bent::Gap) => drop(evidence.pop()),
             Some(Bent::OthersEvidence) => evidence[0].entry = id_of(u8::MAX),
             Some(Bent::OtherNamespace) => op.namespace = parsed("another"),
+            Some(Bent::LargeToken) => op.state.claim_token.0 = MAX_IMPORTED_NUMBER,
+            Some(Bent::TooManyOccurrences) => op.state.occurrences = u64::MAX,
             None => {}
         }
         exported.push(ExportedEntry { op, evidence });
