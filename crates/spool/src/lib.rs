@@ -19,6 +19,7 @@
 
 mod adopt;
 mod aside;
+mod batch;
 mod config;
 mod core;
 mod disk;
