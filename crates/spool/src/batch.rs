@@ -44,6 +44,13 @@ impl Batch {
         (end - start) as u64 - FRAME_BYTES
     }
 
+    /// Puts a record that is encoded already at the end.
+    pub(crate) fn push_encoded(&mut self, record: &str, key: Option<OrderKey>, at: Timestamp) {
+        let start = frame::begin(&mut self.bytes);
+        self.bytes.extend_from_slice(record.as_bytes());
+        self.records.push(Record { key, at, start, end: self.bytes.len() });
+    }
+
     /// Drops the last record.
     pub(crate) fn pop(&mut self) {
         if let Some(last) = self.records.pop() {

@@ -29,6 +29,7 @@ mod inspect;
 mod keeper;
 mod layout;
 mod queue;
+mod restore;
 mod scan;
 mod spool;
 mod state;
@@ -36,6 +37,7 @@ mod writer;
 
 pub use config::SpoolConfig;
 pub use inspect::{Inspection, LaneReport, Problem, inspect};
+pub use restore::Restored;
 pub use spool::DiskSpool;
 
 #[cfg(test)]

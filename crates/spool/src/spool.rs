@@ -112,12 +112,16 @@ impl DiskSpool {
         self.with_keeper("adopt", Keeper::adopt).await?
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.inner.core
+    }
+
     /// The directory of the spool.
     pub fn dir(&self) -> &Path {
         &self.inner.core.root
     }
 
-    async fn with_keeper<T: Send + 'static>(
+    pub(crate) async fn with_keeper<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&mut Keeper) -> T + Send + 'static,
@@ -134,7 +138,7 @@ impl DiskSpool {
     }
 
     /// Appends records that go into one write, and waits for the answers.
-    async fn submit(&self, batch: Batch) -> Vec<Result<(), SpoolError>> {
+    pub(crate) async fn submit(&self, batch: Batch) -> Vec<Result<(), SpoolError>> {
         let asked = batch.len();
         let all = |error: BackendError| vec![Err(SpoolError::Backend(error)); asked];
         let answer = match self.enqueue(batch).await {
