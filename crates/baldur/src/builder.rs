@@ -81,6 +81,7 @@ impl Builder {
         let env = env(&settings, Arc::clone(&clock))?;
         let spooling = settings.capture.spooling()?;
         let outbox = settings.outbox.policy()?;
+        let drain = settings.spool.draining()?;
         let stores = stores::open(&settings.store, &settings.namespace, clock).await?;
         let Stores { capture, reader, claims, evidence, pace, .. } = stores.clone();
         let (spool, hooks) = match spool {
@@ -89,7 +90,7 @@ impl Builder {
         };
         let finish: Finish = Arc::new(move |capture| finisher.finish(capture));
         let hooks = DrainHooks { finish: hooks.finish.or(Some(finish)), ..hooks };
-        let plan = Plan { mode: settings.capture.mode.into(), spooling, outbox, hooks };
+        let plan = Plan { mode: settings.capture.mode.into(), spooling, outbox, drain, hooks };
         let pipeline = Pipeline::start(capture, Arc::clone(&reader), spool, plan, &env)?;
         let routes = pipeline.routes().clone();
         let capture = CaptureService::routed(routes, env.clone(), capture_policy);
