@@ -73,6 +73,7 @@ pub enum RejectReason {
     /// The store refused for good what the spool held; it is kept in a file for people.
     SetAside,
     /// The store failed again and again at what the spool held, while it took others; it is kept in a file for people.
+    /// A store that never answered for certain may have it all the same.
     Parked,
     /// No answer came, and the store doesn't know the id.
     Lost,
