@@ -4,6 +4,7 @@
 //! that they hold behind a pooler too: the server stops a statement that takes too long, also when its client is gone;
 //! and plans go along indexes, whatever the statistics say of a namespace that they don't know yet.
 
+pub(crate) mod breakers;
 mod entries;
 pub(crate) mod evidence;
 pub(crate) mod facets;

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Answers, Session, Work, limits::NearScopes};
+use super::{Answers, Session, Work, limits::NearScopes, marks::Marks};
 use crate::{
     config::PostgresConfig,
     connect,
@@ -62,6 +62,7 @@ pub(crate) struct Engine {
     pub(crate) level: Cow<'static, str>,
     pub(crate) time: StoreTime,
     pub(crate) facets: FacetCache,
+    pub(crate) marks: Marks,
     /// Begins a transaction with its timeouts, and answers the server's time.
     pub(crate) begin: SqlStr,
     /// How many writes run at a time.
@@ -87,6 +88,7 @@ impl Engine {
             level,
             time,
             facets: FacetCache::default(),
+            marks: Marks::default(),
             begin,
             writers: Arc::new(Semaphore::new(writers)),
             counts: Counts::default(),
