@@ -54,6 +54,11 @@ impl<'a> Reader<'a> {
         self.engine.ns
     }
 
+    /// What "stored" means on the server, as it was when the store was opened.
+    pub(crate) fn level(&self) -> &'a str {
+        &self.engine.level
+    }
+
     /// The settings of the store.
     pub(crate) fn config(&self) -> &'a PostgresConfig {
         &self.engine.config

@@ -1,4 +1,7 @@
 //! Tests on real servers.
 
+mod database;
+mod migrations;
 mod poolers;
+mod reads;
 mod support;
