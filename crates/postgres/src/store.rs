@@ -19,7 +19,7 @@ use crate::{
     error::{closed, said},
     migrate, probe,
     time::StoreTime,
-    writer::{Answers, Engine, Queues, Work},
+    writer::{Answers, Engine, Queued, Queues, Work, fail_all},
 };
 
 /// A store in a PostgreSQL database.
@@ -101,6 +101,7 @@ impl PostgresStore {
     /// Takes as long as what is queued, at most the answer timeout.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
+        self.inner.queues.close(self.inner.engine.config.answer_timeout).await;
         self.inner.engine.close().await;
     }
 
@@ -127,9 +128,13 @@ impl PostgresStore {
         Ok(&self.inner.engine)
     }
 
-    /// The queues of writes that are committed together.
-    pub(crate) fn queues(&self) -> &Queues {
-        &self.inner.queues
+    /// Does a write together with others that wait at the same time, and answers its items.
+    pub(crate) async fn submit<W: Queued>(&self, items: Vec<W::Item>) -> Answers<W> {
+        let asked = items.len();
+        match self.engine(W::OPERATION) {
+            Ok(engine) => W::queue(&self.inner.queues).submit(engine, items).await,
+            Err(error) => fail_all::<W>(asked, &error),
+        }
     }
 
     /// Does a write of its own, in a task that no caller can cancel, and answers its items.
@@ -137,9 +142,7 @@ impl PostgresStore {
         let asked = items.len();
         match self.engine(W::OPERATION) {
             Ok(engine) => engine.write_alone::<W>(items).await,
-            Err(error) => {
-                std::iter::repeat_with(|| Err(error.clone().into())).take(asked).collect()
-            }
+            Err(error) => fail_all::<W>(asked, &error),
         }
     }
 }

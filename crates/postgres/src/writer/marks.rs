@@ -11,11 +11,12 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use baldur_core::name::{Domain, ServiceName};
 use sqlx::types::Uuid;
+use tokio::time::Instant;
 
 /// What a range of the index is of.
 pub(super) type Key = (Domain, Option<ServiceName>);
