@@ -19,7 +19,7 @@ use crate::{
     error::{closed, said},
     migrate, probe,
     time::StoreTime,
-    writer::{Answers, Engine, Queued, Queues, Work, fail_all},
+    writer::{Answers, Engine, Queues, Work, fail_all},
 };
 
 /// A store in a PostgreSQL database.
@@ -128,13 +128,9 @@ impl PostgresStore {
         Ok(&self.inner.engine)
     }
 
-    /// Does a write together with others that wait at the same time, and answers its items.
-    pub(crate) async fn submit<W: Queued>(&self, items: Vec<W::Item>) -> Answers<W> {
-        let asked = items.len();
-        match self.engine(W::OPERATION) {
-            Ok(engine) => W::queue(&self.inner.queues).submit(engine, items).await,
-            Err(error) => fail_all::<W>(asked, &error),
-        }
+    /// The queues of writes that are committed together.
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.inner.queues
     }
 
     /// Does a write of its own, in a task that no caller can cancel, and answers its items.

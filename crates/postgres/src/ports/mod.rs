@@ -8,7 +8,21 @@ mod read;
 
 use baldur_core::BackendError;
 
-use crate::error::closed;
+use crate::{
+    error::closed,
+    store::PostgresStore,
+    writer::{Answers, Queue, Work},
+};
+
+impl PostgresStore {
+    /// Writes together with others that wait at the same time.
+    async fn submit<W: Work>(&self, queue: &Queue<W>, items: Vec<W::Item>) -> Answers<W> {
+        match self.engine(W::OPERATION) {
+            Ok(engine) => queue.submit(engine, items).await,
+            Err(error) => items.iter().map(|_| Err(error.clone().into())).collect(),
+        }
+    }
+}
 
 /// The answer to a single item.
 fn only<T, E: From<BackendError>>(
