@@ -194,15 +194,15 @@ impl<'g, B: FnOnce() -> NewFailedOp> UnderWay<'g, B> {
         &self.guard.policy
     }
 
-    /// The call worked, or nothing is to be done about it.
-    pub(super) fn over(mut self, ended: Ended) {
-        self.count(ended);
+    /// The call worked, at this time.
+    pub(super) fn over(mut self, ended: Ended, at: Instant) {
+        self.count(ended, at);
         self.subject = None;
     }
 
     /// The call failed. Dropped from here on, it is captured as what it is.
     pub(super) fn failed(&mut self, failure: &CallFailure, ended: Ended) {
-        self.count(ended);
+        self.count(ended, Instant::now());
         self.failure = Some(failure.clone());
     }
 
@@ -227,8 +227,8 @@ impl<'g, B: FnOnce() -> NewFailedOp> UnderWay<'g, B> {
         })
     }
 
-    fn count(&self, ended: Ended) {
-        self.guard.meter.call(ended, self.begun.elapsed());
+    fn count(&self, ended: Ended, at: Instant) {
+        self.guard.meter.call(ended, at.saturating_duration_since(self.begun));
     }
 }
 
@@ -236,7 +236,7 @@ impl<B: FnOnce() -> NewFailedOp> Drop for UnderWay<'_, B> {
     fn drop(&mut self) {
         let Some(subject) = self.subject.take() else { return };
         if self.failure.is_none() {
-            self.count(Ended::Dropped);
+            self.count(Ended::Dropped, Instant::now());
         }
         match self.guard.keeper.on_drop {
             OnDrop::Capture => {

@@ -257,8 +257,8 @@ impl<'g, B, C, R> Operation<'g, B, C, R> {
         let until = begun + deadline.saturating_sub(reserved);
         let limits = Limits { begun, until, tries, deadline, waited: false };
         match inner.tried(limits, attempt, &classify, call).await {
-            Ok(value) => {
-                under_way.over(Ended::Success);
+            Ok((value, at)) => {
+                under_way.over(Ended::Success, at);
                 Ok(Guarded::from_call(value))
             }
             Err(failed) => failed.settled(under_way, fallback, end).await,

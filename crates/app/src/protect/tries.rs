@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
@@ -43,14 +44,14 @@ pub(super) struct Failed<E> {
 }
 
 impl Inner {
-    /// Makes the tries of one logical call.
+    /// Makes the tries of one logical call. A value comes with the time at which it was there.
     pub(super) async fn tried<T, E, C, F, Fut>(
         &self,
         mut limits: Limits,
         mut attempt: Try,
         classify: &C,
         mut call: F,
-    ) -> Result<T, Failed<E>>
+    ) -> Result<(T, Instant), Failed<E>>
     where
         T: Send,
         E: Send,
@@ -59,7 +60,7 @@ impl Inner {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         // Dropped without an end, the permit counts for nothing.
-        let mut permit = self.breaker.admit().map_err(|no| self.rejected(no.retry_in))?;
+        let permit = self.breaker.admit_untimed().map_err(|no| self.rejected(no.retry_in))?;
         let slot = match &self.bulkhead {
             None => None,
             Some(bulkhead) => match bulkhead.enter(limits.begun, limits.until).await {
@@ -72,34 +73,33 @@ impl Inner {
         let mut now = limits.begun;
         if limits.waited {
             now = Instant::now();
-            permit.restart();
         }
         loop {
             let made = self.made(now, limits, &attempt, classify, call(attempt.clone())).await;
+            let begun = mem::replace(&mut now, Instant::now());
+            let took = now.saturating_duration_since(begun);
             let failed = match made {
                 Ok(value) => {
-                    permit.end(CallOutcome::Success);
-                    return Ok(value);
+                    permit.took(CallOutcome::Success, took);
+                    return Ok((value, now));
                 }
                 Err(failed) => failed,
             };
-            now = Instant::now();
             let retry = self.retry(&failed, attempt.number(), limits, now);
             let Some((at, token)) = retry else {
-                permit.end(failed.counts);
+                permit.took(failed.counts, took);
                 return Err(failed);
             };
             sleep_until(at).await;
             if self.breaker.state() != BreakerState::Closed {
                 // Others found out meanwhile. The token goes back.
                 self.meter.no_retry(NoRetry::Breaker);
-                permit.end(failed.counts);
+                permit.took(failed.counts, took);
                 return Err(failed);
             }
             token.spend();
             self.meter.retry();
             now = Instant::now();
-            permit.restart();
             attempt = attempt.next();
         }
     }
