@@ -186,10 +186,16 @@ impl ManagedBreaker {
     }
 
     /// The same for a caller that says itself how long the call took, by [`Permit::took`].
+    #[inline]
     pub(crate) fn admit_untimed(&self) -> Result<Permit<'_>, Rejection> {
-        if let Some(generation) = self.inner.tally.generation() {
-            return Ok(Permit::of(self, Ticket::of_calm(generation), false));
+        match self.inner.tally.generation() {
+            Some(generation) => Ok(Permit::of(self, Ticket::of_calm(generation), false)),
+            None => self.ask(),
         }
+    }
+
+    /// Asks the breaker itself.
+    fn ask(&self) -> Result<Permit<'_>, Rejection> {
         let now = self.mono();
         let (admission, forced) = self.step(now, Source::Here, |breaker, pending| {
             let admitted = breaker.admit(now);

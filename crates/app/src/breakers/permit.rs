@@ -27,6 +27,7 @@ pub struct Permit<'b> {
 }
 
 impl<'b> Permit<'b> {
+    #[inline]
     pub(super) fn of(breaker: &'b ManagedBreaker, ticket: Ticket, probe: bool) -> Self {
         // Borrowed: a count of holders would be one more number that all threads write.
         let (breaker, ticket) = (Cow::Borrowed(breaker), Some(ticket));
@@ -57,8 +58,8 @@ impl<'b> Permit<'b> {
         }
     }
 
-    /// The same where the caller knows how long it took.
-    pub(crate) fn took(mut self, outcome: CallOutcome, elapsed: Duration) {
+    /// The same where the caller knows how long it took. There is nothing left to give back then.
+    pub(crate) fn took(&mut self, outcome: CallOutcome, elapsed: Duration) {
         if let Some(ticket) = self.ticket.take() {
             self.breaker.record(ticket, outcome, Length::Known(elapsed));
         }

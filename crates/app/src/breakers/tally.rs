@@ -65,6 +65,7 @@ impl Tally {
     }
 
     /// The generation whose calls pass without being asked for.
+    #[inline]
     pub(super) fn generation(&self) -> Option<u64> {
         self.terms.tag.load(Ordering::Acquire).checked_sub(1)
     }

@@ -80,6 +80,7 @@ mod bulkhead;
 pub(crate) mod capture;
 mod error;
 mod guard;
+mod keys;
 mod meter;
 mod operation;
 mod policy;

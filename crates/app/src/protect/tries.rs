@@ -4,6 +4,7 @@ use std::{
     future::Future,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use super::{
     FailureKind, Try, UNCLASSIFIED,
     budget::RetryToken,
     guard::Inner,
+    keys::Keys,
     meter::{Ended, NoRetry},
     operation::Classify,
 };
@@ -28,8 +30,6 @@ pub(super) struct Limits {
     pub(super) tries: u32,
     /// The time of the whole call, for its error.
     pub(super) deadline: Duration,
-    /// Whether the call waited for its turn.
-    pub(super) waited: bool,
 }
 
 /// How a call, or one try of it, ended badly.
@@ -47,11 +47,11 @@ impl Inner {
     /// Makes the tries of one logical call. A value comes with the time at which it was there.
     pub(super) async fn tried<T, E, C, F, Fut>(
         &self,
-        mut limits: Limits,
-        mut attempt: Try,
+        limits: &Limits,
+        keys: &Arc<Keys>,
         classify: &C,
         mut call: F,
-    ) -> Result<(T, Instant), Failed<E>>
+    ) -> Result<(T, Instant), Box<Failed<E>>>
     where
         T: Send,
         E: Send,
@@ -60,7 +60,7 @@ impl Inner {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         // Dropped without an end, the permit counts for nothing.
-        let permit = self.breaker.admit_untimed().map_err(|no| self.rejected(no.retry_in))?;
+        let mut permit = self.breaker.admit_untimed().map_err(|no| self.rejected(no.retry_in))?;
         let slot = match &self.bulkhead {
             None => None,
             Some(bulkhead) => match bulkhead.enter(limits.begun, limits.until).await {
@@ -69,23 +69,31 @@ impl Inner {
             },
         };
         self.budget.pay();
-        limits.waited = slot.as_ref().is_some_and(|slot| slot.waited);
+        let waited = slot.as_ref().is_some_and(|slot| slot.waited);
         let mut now = limits.begun;
-        if limits.waited {
+        if waited {
             now = Instant::now();
         }
+        let mut number = 1;
         loop {
-            let made = self.made(now, limits, &attempt, classify, call(attempt.clone())).await;
+            let own = now + self.policy.timeout;
+            // One timer, for whichever comes first.
+            let answered =
+                timeout_at(own.min(limits.until), call(Try::new(Arc::clone(keys), number))).await;
             let begun = mem::replace(&mut now, Instant::now());
             let took = now.saturating_duration_since(begun);
-            let failed = match made {
-                Ok(value) => {
+            let failed = match answered {
+                Ok(Ok(value)) => {
                     permit.took(CallOutcome::Success, took);
                     return Ok((value, now));
                 }
-                Err(failed) => failed,
+                Ok(Err(error)) => classified(error, classify),
+                Err(_elapsed) if own <= limits.until => self.timed_out(),
+                // A first try that had less than its time, because its call had to wait, says nothing about the
+                // dependency.
+                Err(_elapsed) => self.cut(limits, waited && number == 1),
             };
-            let retry = self.retry(&failed, attempt.number(), limits, now);
+            let retry = self.retry(&failed, number, limits, now);
             let Some((at, token)) = retry else {
                 permit.took(failed.counts, took);
                 return Err(failed);
@@ -100,26 +108,7 @@ impl Inner {
             token.spend();
             self.meter.retry();
             now = Instant::now();
-            attempt = attempt.next();
-        }
-    }
-
-    /// One try, within its time.
-    async fn made<T, E, C: Classify<E>>(
-        &self,
-        now: Instant,
-        limits: Limits,
-        attempt: &Try,
-        classify: &C,
-        call: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<T, Failed<E>> {
-        let limit = self.policy.timeout;
-        let own = now + limit;
-        match timeout_at(own.min(limits.until), call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(classified(error, classify)),
-            Err(_elapsed) if own <= limits.until => Err(self.timed_out(limit)),
-            Err(_elapsed) => Err(self.cut(limits, attempt)),
+            number += 1;
         }
     }
 
@@ -128,7 +117,7 @@ impl Inner {
         &self,
         failed: &Failed<E>,
         number: u32,
-        limits: Limits,
+        limits: &Limits,
         now: Instant,
     ) -> Option<(Instant, RetryToken<'_>)> {
         if !failed.again || number >= limits.tries {
@@ -145,7 +134,7 @@ impl Inner {
         &self,
         failed: &Failed<E>,
         number: u32,
-        limits: Limits,
+        limits: &Limits,
         now: Instant,
     ) -> Result<Instant, NoRetry> {
         // Half-open, each probe is a single try: that is how many requests the breaker has let pass.
@@ -162,67 +151,66 @@ impl Inner {
         if at < limits.until { Ok(at) } else { Err(NoRetry::Deadline) }
     }
 
-    fn timed_out<E>(&self, limit: Duration) -> Failed<E> {
+    fn timed_out<E>(&self) -> Box<Failed<E>> {
+        let limit = self.policy.timeout;
         let message = format!("no answer from {} within {limit:?}", self.name);
-        Failed {
+        Box::new(Failed {
             cause: FailedCall::TimedOut { after: limit },
             failure: CallFailure::transient(CALL_TIMEOUT, message),
             ended: Ended::Timeout,
             counts: CallOutcome::Failure,
             again: true,
-        }
+        })
     }
 
-    fn cut<E>(&self, limits: Limits, attempt: &Try) -> Failed<E> {
-        let Limits { deadline, waited, .. } = limits;
-        // A first try that had less than its time, because its call had to wait, says nothing about the dependency.
-        let says_nothing = waited && attempt.number() == 1;
+    fn cut<E>(&self, limits: &Limits, says_nothing: bool) -> Box<Failed<E>> {
+        let Limits { deadline, .. } = *limits;
         let message = format!("the call to {} was not done within {deadline:?}", self.name);
-        Failed {
+        Box::new(Failed {
             cause: FailedCall::DeadlinePassed { after: deadline },
             failure: CallFailure::transient(DEADLINE_PASSED, message),
             ended: Ended::Deadline,
             counts: if says_nothing { CallOutcome::Dropped } else { CallOutcome::Failure },
             again: false,
-        }
+        })
     }
 
-    fn rejected<E>(&self, retry_in: Duration) -> Failed<E> {
+    fn rejected<E>(&self, retry_in: Duration) -> Box<Failed<E>> {
         let message = format!("the circuit to {} is open", self.name);
-        Failed {
+        Box::new(Failed {
             cause: FailedCall::BreakerOpen { retry_in },
             failure: CallFailure::transient(CIRCUIT_OPEN, message).retry_after(retry_in),
             ended: Ended::CircuitOpen,
             counts: CallOutcome::Dropped,
             again: false,
-        }
+        })
     }
 
-    fn full<E>(&self, waited: Duration) -> Failed<E> {
+    fn full<E>(&self, waited: Duration) -> Box<Failed<E>> {
         let message = format!("too many calls to {} are under way", self.name);
-        Failed {
+        Box::new(Failed {
             cause: FailedCall::BulkheadFull { waited },
             failure: CallFailure::transient(BULKHEAD_FULL, message),
             ended: Ended::BulkheadFull,
             counts: CallOutcome::Dropped,
             again: false,
-        }
+        })
     }
 }
 
 /// What the error of a try means. A panic of the host's function must not take the error along.
-fn classified<E, C: Classify<E>>(error: E, classify: &C) -> Failed<E> {
+fn classified<E, C: Classify<E>>(error: E, classify: &C) -> Box<Failed<E>> {
     let failure = catch_unwind(AssertUnwindSafe(|| classify.classify(&error)));
     let Ok(failure) = failure else {
         tracing::error!("protect.classify_panicked");
         let message = "what the error of the call means could not be found out";
-        return Failed {
+        return Box::new(Failed {
             cause: FailedCall::Error(error),
             failure: CallFailure::transient(UNCLASSIFIED, message),
             ended: Ended::Failed,
             counts: CallOutcome::Ignored,
             again: false,
-        };
+        });
     };
     let (ended, counts) = match failure.kind {
         FailureKind::Transient => (Ended::Failed, CallOutcome::Failure),
@@ -230,5 +218,5 @@ fn classified<E, C: Classify<E>>(error: E, classify: &C) -> Failed<E> {
         FailureKind::Rejected => (Ended::Rejected, CallOutcome::Success),
     };
     let again = failure.kind == FailureKind::Transient;
-    Failed { cause: FailedCall::Error(error), failure, ended, counts, again }
+    Box::new(Failed { cause: FailedCall::Error(error), failure, ended, counts, again })
 }
