@@ -20,7 +20,7 @@ use tokio::sync::{Notify, broadcast};
 
 use super::{
     BreakerEvent, BreakerStatus,
-    permit::{Length, Permit},
+    permit::{Length, Permit, Right},
     tally::Tally,
 };
 use crate::{
@@ -178,24 +178,22 @@ impl ManagedBreaker {
     ///
     /// When the dependency is to be left alone.
     pub fn admit(&self) -> Result<Permit<'_>, Rejection> {
-        let mut permit = self.admit_untimed()?;
-        if self.times_calls() {
-            permit.restart();
-        }
-        Ok(permit)
+        let right = self.admit_untimed()?;
+        let started = if self.times_calls() { self.mono() } else { Duration::ZERO };
+        Ok(Permit::new(right, started))
     }
 
-    /// The same for a caller that says itself how long the call took, by [`Permit::took`].
+    /// The same for a caller that says itself how long the call took.
     #[inline]
-    pub(crate) fn admit_untimed(&self) -> Result<Permit<'_>, Rejection> {
+    pub(crate) fn admit_untimed(&self) -> Result<Right<'_>, Rejection> {
         match self.inner.tally.generation() {
-            Some(generation) => Ok(Permit::of(self, Ticket::of_calm(generation), false)),
+            Some(generation) => Ok(Right::to_pass(self, Ticket::of_calm(generation))),
             None => self.ask(),
         }
     }
 
     /// Asks the breaker itself.
-    fn ask(&self) -> Result<Permit<'_>, Rejection> {
+    fn ask(&self) -> Result<Right<'_>, Rejection> {
         let now = self.mono();
         let (admission, forced) = self.step(now, Source::Here, |breaker, pending| {
             let admitted = breaker.admit(now);
@@ -203,7 +201,8 @@ impl ManagedBreaker {
             (admitted.admission, breaker.order(now).is_some())
         });
         match admission {
-            Admission::Allowed { probe, ticket } => Ok(Permit::of(self, ticket, probe)),
+            Admission::Allowed { probe: true, ticket } => Ok(Right::to_probe(self, ticket)),
+            Admission::Allowed { probe: false, ticket } => Ok(Right::to_pass(self, ticket)),
             Admission::Rejected { retry_in } => {
                 let why = if forced { "forced" } else { "open" };
                 let labels =

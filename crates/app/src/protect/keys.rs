@@ -99,3 +99,80 @@ pub(super) fn take_back(mut keys: Arc<Keys>) {
         Some(keys)
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use baldur_core::{
+        SystemClock,
+        name::{Namespace, WorkerName},
+    };
+
+    use super::*;
+
+    /// Counts how often it is asked.
+    #[derive(Debug, Default)]
+    struct Counted(AtomicU64);
+
+    impl IdGen for Counted {
+        fn entropy(&self) -> [u8; 8] {
+            self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes()
+        }
+    }
+
+    fn env() -> (Env, Arc<Counted>) {
+        let ids = Arc::new(Counted::default());
+        let worker = WorkerName::parse("worker-1").unwrap();
+        let env = Env::system(Namespace::default_namespace(), worker);
+        let shared = Arc::<Counted>::clone(&ids) as Arc<dyn IdGen>;
+        (Env { clock: Arc::new(SystemClock), ids: shared, ..env }, ids)
+    }
+
+    #[test]
+    fn nothing_is_made_before_somebody_asks() {
+        let (env, ids) = env();
+        for _ in 0..3 {
+            take_back(lend(&env, None));
+        }
+        assert_eq!(ids.0.load(Ordering::SeqCst), 0);
+        let keys = lend(&env, None);
+        assert_eq!(keys.key(), IdempotencyKey::of_entry(keys.id()));
+        assert_eq!(keys.key(), Arc::clone(&keys).key());
+    }
+
+    #[test]
+    fn no_two_calls_have_one_key_and_a_try_keeps_that_of_its_call() {
+        let (env, _) = env();
+        let first = lend(&env, None);
+        let (held, asked) = (Arc::clone(&first), first.key());
+        take_back(first);
+        let second = lend(&env, None);
+        let key = second.key();
+        take_back(second);
+        let third = lend(&env, None);
+        assert_eq!(held.key(), asked);
+        assert!(asked != key && third.key() != key && third.key() != asked);
+    }
+
+    #[test]
+    fn what_a_caller_gives_is_for_its_call_only() {
+        let (env, _) = env();
+        let id = lend(&env, None).id();
+        let key = IdempotencyKey::parse("order-7").unwrap();
+        let given = Given { id: Some(id), key: Some(key.clone()), who: None };
+        let keys = lend(&env, Some(&given));
+        assert_eq!((keys.id(), keys.key()), (id, key.clone()));
+        take_back(keys);
+        let next = lend(&env, None);
+        assert!(next.id() != id && next.key() != key);
+    }
+
+    #[test]
+    fn spare_keys_of_other_surroundings_are_not_lent() {
+        let ((one, _), (other, ids)) = (env(), env());
+        take_back(lend(&one, None));
+        lend(&other, None).id();
+        assert!(ids.0.load(Ordering::SeqCst) > 0);
+    }
+}

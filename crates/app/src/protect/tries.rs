@@ -59,13 +59,17 @@ impl Inner {
         F: FnMut(Try) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        // Dropped without an end, the permit counts for nothing.
-        let mut permit = self.breaker.admit_untimed().map_err(|no| self.rejected(no.retry_in))?;
+        // Dropped without an end, it counts for nothing.
+        let mut right = self.breaker.admit_untimed().map_err(|no| self.rejected(no.retry_in))?;
         let slot = match &self.bulkhead {
             None => None,
-            Some(bulkhead) => match bulkhead.enter(limits.begun, limits.until).await {
-                Ok(slot) => Some(slot),
-                Err(waited) => return Err(self.full(waited)),
+            Some(bulkhead) => match bulkhead.enter() {
+                Some(slot) => Some(slot),
+                // Boxed here and below, so that the future of a call that need not wait is small.
+                None => match Box::pin(bulkhead.wait(limits.begun, limits.until)).await {
+                    Ok(slot) => Some(slot),
+                    Err(waited) => return Err(self.full(waited)),
+                },
             },
         };
         self.budget.pay();
@@ -84,7 +88,7 @@ impl Inner {
             let took = now.saturating_duration_since(begun);
             let failed = match answered {
                 Ok(Ok(value)) => {
-                    permit.took(CallOutcome::Success, took);
+                    right.end(CallOutcome::Success, took);
                     return Ok((value, now));
                 }
                 Ok(Err(error)) => classified(error, classify),
@@ -95,14 +99,14 @@ impl Inner {
             };
             let retry = self.retry(&failed, number, limits, now);
             let Some((at, token)) = retry else {
-                permit.took(failed.counts, took);
+                right.end(failed.counts, took);
                 return Err(failed);
             };
-            sleep_until(at).await;
+            Box::pin(sleep_until(at)).await;
             if self.breaker.state() != BreakerState::Closed {
                 // Others found out meanwhile. The token goes back.
                 self.meter.no_retry(NoRetry::Breaker);
-                permit.took(failed.counts, took);
+                right.end(failed.counts, took);
                 return Err(failed);
             }
             token.spend();
