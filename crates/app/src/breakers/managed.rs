@@ -225,9 +225,7 @@ impl ManagedBreaker {
         };
         if let Some(generation) = ticket.generation() {
             let is_done = match outcome {
-                CallOutcome::Success => {
-                    !policy.is_slow(elapsed) && tally.good(generation, || *now)
-                }
+                CallOutcome::Success => !policy.is_slow(elapsed) && tally.good(generation, || *now),
                 // Calm, it counts nothing of them.
                 CallOutcome::Ignored | CallOutcome::Dropped => {
                     tally.generation() == Some(generation)

@@ -87,12 +87,8 @@ impl Tally {
         }
         while seen & !MOST == word && seen & MOST < MOST {
             // Released, so that who takes the count comes after this call.
-            let more = stripe.compare_exchange_weak(
-                seen,
-                seen + 1,
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
+            let more =
+                stripe.compare_exchange_weak(seen, seen + 1, Ordering::Release, Ordering::Relaxed);
             match more {
                 Ok(_) => return true,
                 Err(now) => seen = now,

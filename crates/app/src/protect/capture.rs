@@ -24,11 +24,8 @@ use tokio::{
 };
 
 use super::{
-    CALL_DROPPED, CallFailure, NotKept, OnDrop, ProtectPolicy,
-    guard::Inner,
-    keys::Keys,
-    meter::Ended,
-    operation::Given,
+    CALL_DROPPED, CallFailure, NotKept, OnDrop, ProtectPolicy, guard::Inner, keys::Keys,
+    meter::Ended, operation::Given,
 };
 use crate::{
     Who,

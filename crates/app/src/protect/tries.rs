@@ -60,7 +60,8 @@ impl Inner {
         Fut: Future<Output = Result<T, E>> + Send,
     {
         // Dropped without an end, it counts for nothing.
-        let mut right = self.breaker.admit_untimed().map_err(|no| self.rejected(no.retry_in))?;
+        let mut right =
+            self.breaker.admit_untimed().map_err(|no| Box::new(self.rejected(no.retry_in)))?;
         let slot = match &self.bulkhead {
             None => None,
             Some(bulkhead) => match bulkhead.enter() {
@@ -68,7 +69,7 @@ impl Inner {
                 // Boxed here and below, so that the future of a call that need not wait is small.
                 None => match Box::pin(bulkhead.wait(limits.begun, limits.until)).await {
                     Ok(slot) => Some(slot),
-                    Err(waited) => return Err(self.full(waited)),
+                    Err(waited) => return Err(Box::new(self.full(waited))),
                 },
             },
         };
@@ -86,7 +87,7 @@ impl Inner {
                 timeout_at(own.min(limits.until), call(Try::new(Arc::clone(keys), number))).await;
             let begun = mem::replace(&mut now, Instant::now());
             let took = now.saturating_duration_since(begun);
-            let failed = match answered {
+            let failed = Box::new(match answered {
                 Ok(Ok(value)) => {
                     right.end(CallOutcome::Success, took);
                     return Ok((value, now));
@@ -96,7 +97,7 @@ impl Inner {
                 // A first try that had less than its time, because its call had to wait, says nothing about the
                 // dependency.
                 Err(_elapsed) => self.cut(limits, waited && number == 1),
-            };
+            });
             let retry = self.retry(&failed, number, limits, now);
             let Some((at, token)) = retry else {
                 right.end(failed.counts, took);
@@ -155,66 +156,66 @@ impl Inner {
         if at < limits.until { Ok(at) } else { Err(NoRetry::Deadline) }
     }
 
-    fn timed_out<E>(&self) -> Box<Failed<E>> {
+    fn timed_out<E>(&self) -> Failed<E> {
         let limit = self.policy.timeout;
         let message = format!("no answer from {} within {limit:?}", self.name);
-        Box::new(Failed {
+        Failed {
             cause: FailedCall::TimedOut { after: limit },
             failure: CallFailure::transient(CALL_TIMEOUT, message),
             ended: Ended::Timeout,
             counts: CallOutcome::Failure,
             again: true,
-        })
+        }
     }
 
-    fn cut<E>(&self, limits: &Limits, says_nothing: bool) -> Box<Failed<E>> {
+    fn cut<E>(&self, limits: &Limits, says_nothing: bool) -> Failed<E> {
         let Limits { deadline, .. } = *limits;
         let message = format!("the call to {} was not done within {deadline:?}", self.name);
-        Box::new(Failed {
+        Failed {
             cause: FailedCall::DeadlinePassed { after: deadline },
             failure: CallFailure::transient(DEADLINE_PASSED, message),
             ended: Ended::Deadline,
             counts: if says_nothing { CallOutcome::Dropped } else { CallOutcome::Failure },
             again: false,
-        })
+        }
     }
 
-    fn rejected<E>(&self, retry_in: Duration) -> Box<Failed<E>> {
+    fn rejected<E>(&self, retry_in: Duration) -> Failed<E> {
         let message = format!("the circuit to {} is open", self.name);
-        Box::new(Failed {
+        Failed {
             cause: FailedCall::BreakerOpen { retry_in },
             failure: CallFailure::transient(CIRCUIT_OPEN, message).retry_after(retry_in),
             ended: Ended::CircuitOpen,
             counts: CallOutcome::Dropped,
             again: false,
-        })
+        }
     }
 
-    fn full<E>(&self, waited: Duration) -> Box<Failed<E>> {
+    fn full<E>(&self, waited: Duration) -> Failed<E> {
         let message = format!("too many calls to {} are under way", self.name);
-        Box::new(Failed {
+        Failed {
             cause: FailedCall::BulkheadFull { waited },
             failure: CallFailure::transient(BULKHEAD_FULL, message),
             ended: Ended::BulkheadFull,
             counts: CallOutcome::Dropped,
             again: false,
-        })
+        }
     }
 }
 
 /// What the error of a try means. A panic of the host's function must not take the error along.
-fn classified<E, C: Classify<E>>(error: E, classify: &C) -> Box<Failed<E>> {
+fn classified<E, C: Classify<E>>(error: E, classify: &C) -> Failed<E> {
     let failure = catch_unwind(AssertUnwindSafe(|| classify.classify(&error)));
     let Ok(failure) = failure else {
         tracing::error!("protect.classify_panicked");
         let message = "what the error of the call means could not be found out";
-        return Box::new(Failed {
+        return Failed {
             cause: FailedCall::Error(error),
             failure: CallFailure::transient(UNCLASSIFIED, message),
             ended: Ended::Failed,
             counts: CallOutcome::Ignored,
             again: false,
-        });
+        };
     };
     let (ended, counts) = match failure.kind {
         FailureKind::Transient => (Ended::Failed, CallOutcome::Failure),
@@ -222,5 +223,5 @@ fn classified<E, C: Classify<E>>(error: E, classify: &C) -> Box<Failed<E>> {
         FailureKind::Rejected => (Ended::Rejected, CallOutcome::Success),
     };
     let again = failure.kind == FailureKind::Transient;
-    Box::new(Failed { cause: FailedCall::Error(error), failure, ended, counts, again })
+    Failed { cause: FailedCall::Error(error), failure, ended, counts, again }
 }

@@ -75,8 +75,7 @@ async fn no_call_of_many_threads_is_lost_or_counted_twice() {
 #[test]
 fn a_call_that_was_let_pass_before_the_breaker_opened_counts_for_nothing_after() {
     let clock = Arc::new(ManualClock::default());
-    let settings =
-        BreakerSettings { minimum_calls: 2, consecutive_failures: Some(2), ..BY_RATE };
+    let settings = BreakerSettings { minimum_calls: 2, consecutive_failures: Some(2), ..BY_RATE };
     let breaker = managed(settings, &clock);
     let late: Vec<_> = (0..5).map(|_| breaker.admit().expect("closed")).collect();
     call(&breaker, Failure);
@@ -86,7 +85,9 @@ fn a_call_that_was_let_pass_before_the_breaker_opened_counts_for_nothing_after()
     call(&breaker, Success);
     assert_eq!(breaker.state(), Closed);
     // Were they counted, one failure among six calls would not be half of them.
-    late.into_iter().for_each(|permit| permit.end(Success));
+    for permit in late {
+        permit.end(Success);
+    }
     call(&breaker, Success);
     call(&breaker, Failure);
     assert_eq!(breaker.state(), Open);
@@ -114,8 +115,7 @@ enum Act {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let outcome =
-        || prop_oneof![4 => Just(Success), 3 => Just(Failure), 1 => Just(Ignored), 1 => Just(Dropped)];
+    let outcome = || prop_oneof![4 => Just(Success), 3 => Just(Failure), 1 => Just(Ignored), 1 => Just(Dropped)];
     prop_oneof![
         8 => (1_usize..10, outcome()).prop_map(|(count, outcome)| Act::Calls(count, outcome)),
         3 => Just(Act::Admit),
@@ -147,9 +147,7 @@ impl Pair<'_> {
                 prop_assert_eq!(rejection.retry_in, retry_in);
                 Ok(false)
             }
-            (managed, plain) => {
-                Err(TestCaseError::fail(format!("{managed:?} is not {plain:?}")))
-            }
+            (managed, plain) => Err(TestCaseError::fail(format!("{managed:?} is not {plain:?}"))),
         }
     }
 
@@ -157,7 +155,7 @@ impl Pair<'_> {
         let (permit, ticket, started) = self.under_way.swap_remove(index);
         let now = self.clock.mono();
         permit.end(outcome);
-        self.plain.record(ticket, outcome, now - started, now);
+        self.plain.record(ticket, outcome, now.saturating_sub(started), now);
     }
 }
 

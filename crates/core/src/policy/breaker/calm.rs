@@ -51,8 +51,7 @@ impl Breaker {
         // count yet, the rates are at most those that the bad calls have of the minimum.
         let counts = window.count() >= minimum;
         let too_bad = window.failures_of(minimum) >= settings.failure_rate;
-        let too_slow =
-            settings.slow_calls.is_some_and(|slow| window.slow_of(minimum) >= slow.rate);
+        let too_slow = settings.slow_calls.is_some_and(|slow| window.slow_of(minimum) >= slow.rate);
         let is_calm = self.order.is_none() && (counts || !(too_bad || too_slow));
         is_calm.then(|| Calm { generation: self.generation, until: window.stays_until() })
     }
