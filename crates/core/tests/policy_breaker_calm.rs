@@ -222,9 +222,13 @@ proptest! {
         };
         for (failed, slow) in before {
             let outcome = if failed { Failure } else { Success };
-            record(&mut one_by_one, outcome, if slow { SLOW } else { at(1) });
+            let mut next = one_by_one.clone();
+            record(&mut next, outcome, if slow { SLOW } else { at(1) });
+            // Calls that would open it are left out.
+            if next.state() == Closed {
+                one_by_one = next;
+            }
         }
-        prop_assume!(one_by_one.state() == Closed);
         let mut at_once = one_by_one.clone();
         let was_calm = at_once.calm().is_some();
         let changes: Vec<_> =
