@@ -83,7 +83,8 @@ impl Builder {
         let spooling = settings.capture.spooling()?;
         let outbox = settings.outbox.policy()?;
         let drain = settings.spool.draining()?;
-        let stores = stores::open(&settings.store, &settings.namespace, clock).await?;
+        let spooled = spool.is_some() || settings.spool.dir.is_some();
+        let stores = stores::open(&settings.store, &settings.namespace, clock, spooled).await?;
         let Stores { capture, reader, claims, evidence, pace, .. } = stores.clone();
         let (spool, hooks) = match spool {
             Some(spool) => (Some(spool), hooks),

@@ -20,7 +20,7 @@ async fn open(database: &Database, namespace: &str) -> PostgresStore {
 }
 
 async fn check_of(store: &PostgresStore, depth: CheckDepth) -> CheckReport {
-    let reader = store.reader("check").expect("it is open");
+    let reader = store.reader("check").await.expect("it is open");
     check(&reader, depth).await.expect("a check")
 }
 
@@ -185,6 +185,7 @@ async fn a_quick_check_tells_schema_and_settings() {
         // Settings of the database are those of new connections.
         store
             .engine("test")
+            .await
             .expect("it is open")
             .pool
             .acquire()

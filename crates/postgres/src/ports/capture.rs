@@ -11,6 +11,6 @@ use crate::store::PostgresStore;
 #[async_trait]
 impl CaptureStore for PostgresStore {
     async fn capture_batch(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureError>> {
-        self.submit(&self.queues().capture, captures).await
+        self.submit(|queues| &queues.capture, captures).await
     }
 }

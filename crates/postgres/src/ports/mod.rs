@@ -11,14 +11,22 @@ use baldur_core::BackendError;
 use crate::{
     error::closed,
     store::PostgresStore,
-    writer::{Answers, Queue, Work},
+    writer::{Answers, Queue, Queues, Work},
 };
 
 impl PostgresStore {
     /// Writes together with others that wait at the same time.
-    async fn submit<W: Work>(&self, queue: &Queue<W>, items: Vec<W::Item>) -> Answers<W> {
-        match self.engine(W::OPERATION) {
-            Ok(engine) => queue.submit(engine, items).await,
+    async fn submit<W: Work>(
+        &self,
+        queue: fn(&Queues) -> &Queue<W>,
+        items: Vec<W::Item>,
+    ) -> Answers<W> {
+        // Nothing to do needs no server.
+        if items.is_empty() {
+            return Vec::new();
+        }
+        match self.queues(W::OPERATION).await {
+            Ok((engine, queues)) => queue(queues).submit(engine, items).await,
             Err(error) => items.iter().map(|_| Err(error.clone().into())).collect(),
         }
     }
