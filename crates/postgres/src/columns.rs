@@ -59,6 +59,12 @@ impl<'r> Columns<'r> {
         Ok(EntryId::from_bytes(id.into_bytes()))
     }
 
+    /// The next column as an id, if there is one.
+    pub(crate) fn id_opt(&mut self) -> Result<Option<EntryId>, StepError> {
+        let id: Option<Uuid> = self.get()?;
+        Ok(id.map(|id| EntryId::from_bytes(id.into_bytes())))
+    }
+
     /// The next column as a name.
     pub(crate) fn name<T>(
         &mut self,

@@ -16,6 +16,9 @@ pub(crate) enum StepError {
     /// A row was read that nobody of us can have written.
     #[error(transparent)]
     Row(#[from] CorruptRow),
+    /// The transaction began with the wrong locks for what it then found.
+    #[error("other writers were in the way each time")]
+    Again,
 }
 
 /// A stored row that can't be read.
@@ -83,6 +86,7 @@ pub(crate) fn classify(
             (kind, again, certain)
         }
         StepError::Row(_) => (BackendKind::Corrupt, false, true),
+        StepError::Again => (BackendKind::Busy, true, true),
     };
     let mut classified = BackendError::new(BACKEND, operation, kind).because(Shared(error));
     if again {
@@ -148,6 +152,7 @@ pub(crate) fn is_conflict(error: &StepError) -> bool {
         StepError::Sql(error) => sqlstate(error)
             .is_some_and(|state| matches!(state.as_str(), "40001" | "40P01" | "23505")),
         StepError::Row(_) => false,
+        StepError::Again => true,
     }
 }
 
@@ -157,6 +162,7 @@ pub(crate) fn is_fault_of_row(error: &StepError) -> bool {
         StepError::Sql(error) => sqlstate(error)
             .is_some_and(|state| ["22", "23", "54"].contains(&&state[..2.min(state.len())])),
         StepError::Row(_) => true,
+        StepError::Again => false,
     }
 }
 

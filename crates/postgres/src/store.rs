@@ -19,7 +19,7 @@ use crate::{
     error::{closed, said},
     migrate, probe,
     time::StoreTime,
-    writer::{Answers, Engine, Queues, Work},
+    writer::{Answers, Engine, Queues, Work, fail_all},
 };
 
 /// A store in a PostgreSQL database.
@@ -101,6 +101,7 @@ impl PostgresStore {
     /// Takes as long as what is queued, at most the answer timeout.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
+        self.inner.queues.close(self.inner.engine.config.answer_timeout).await;
         self.inner.engine.close().await;
     }
 
@@ -137,9 +138,7 @@ impl PostgresStore {
         let asked = items.len();
         match self.engine(W::OPERATION) {
             Ok(engine) => engine.write_alone::<W>(items).await,
-            Err(error) => {
-                std::iter::repeat_with(|| Err(error.clone().into())).take(asked).collect()
-            }
+            Err(error) => fail_all::<W>(asked, &error),
         }
     }
 }

@@ -1,3 +1,35 @@
 //! The ports, each method handed to a writer or to a reader.
 
+mod admin;
+mod breakers;
+mod capture;
+mod claims;
+mod pace;
 mod read;
+
+use baldur_core::BackendError;
+
+use crate::{
+    error::closed,
+    store::PostgresStore,
+    writer::{Answers, Queue, Work},
+};
+
+impl PostgresStore {
+    /// Writes together with others that wait at the same time.
+    async fn submit<W: Work>(&self, queue: &Queue<W>, items: Vec<W::Item>) -> Answers<W> {
+        match self.engine(W::OPERATION) {
+            Ok(engine) => queue.submit(engine, items).await,
+            Err(error) => items.iter().map(|_| Err(error.clone().into())).collect(),
+        }
+    }
+}
+
+/// The answer to a single item.
+fn only<T, E: From<BackendError>>(
+    operation: &'static str,
+    answers: Vec<Result<T, E>>,
+) -> Result<T, E> {
+    // One item has one answer; a missing one would mean that nobody took it.
+    answers.into_iter().next().unwrap_or_else(|| Err(closed(operation).into()))
+}

@@ -4,6 +4,7 @@
 //! that they hold behind a pooler too: the server stops a statement that takes too long, also when its client is gone;
 //! and plans go along indexes, whatever the statistics say of a namespace that they don't know yet.
 
+pub(crate) mod breakers;
 mod entries;
 pub(crate) mod evidence;
 pub(crate) mod facets;
@@ -140,7 +141,7 @@ impl Snapshot {
     /// the connection is closed, and nothing else.
     pub(crate) async fn end<T>(mut self, read: Result<T, StepError>) -> Result<T, StepError> {
         let told = match &read {
-            Ok(_) | Err(StepError::Row(_)) => true,
+            Ok(_) | Err(StepError::Row(_) | StepError::Again) => true,
             // The server answered, so that the connection is sound.
             Err(StepError::Sql(error)) => sqlstate(error).is_some(),
         };

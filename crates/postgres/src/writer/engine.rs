@@ -10,9 +10,12 @@ use std::{
 
 use baldur_core::{BackendError, BackendKind};
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr, SqlStr};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
 
-use super::{Answers, Session, Work};
+use super::{Answers, Session, Work, limits::NearScopes, marks::Marks};
 use crate::{
     config::PostgresConfig,
     connect,
@@ -59,11 +62,14 @@ pub(crate) struct Engine {
     pub(crate) level: Cow<'static, str>,
     pub(crate) time: StoreTime,
     pub(crate) facets: FacetCache,
+    pub(crate) marks: Marks,
     /// Begins a transaction with its timeouts, and answers the server's time.
     pub(crate) begin: SqlStr,
     /// How many writes run at a time.
     pub(crate) writers: Arc<Semaphore>,
     pub(crate) counts: Counts,
+    /// Limits that are to be kept exactly, so that writers wait for one another.
+    pub(super) near: NearScopes,
 }
 
 impl Engine {
@@ -82,9 +88,11 @@ impl Engine {
             level,
             time,
             facets: FacetCache::default(),
+            marks: Marks::default(),
             begin,
             writers: Arc::new(Semaphore::new(writers)),
             counts: Counts::default(),
+            near: NearScopes::default(),
             config,
         }
     }
@@ -121,31 +129,71 @@ impl Engine {
         }
     }
 
-    /// Runs a transaction to its end, within the answer timeout.
+    /// Runs transactions to their end, within the answer timeout.
     pub(crate) async fn write<W: Work>(self: &Arc<Self>, items: &[W::Item]) -> Answers<W> {
-        let limit = self.config.answer_timeout;
+        let end = Instant::now() + self.config.answer_timeout;
+        let mut answers = Vec::with_capacity(items.len());
+        let mut left = items;
+        for chunk in W::chunks(items) {
+            let (now, later) = left.split_at(chunk.min(left.len()));
+            left = later;
+            answers.extend(self.write_chunk::<W>(now, end).await);
+        }
+        answers
+    }
+
+    /// Runs one transaction to its end; after a fault of a row, one for each item, so that the others go through.
+    async fn write_chunk<W: Work>(self: &Arc<Self>, items: &[W::Item], end: Instant) -> Answers<W> {
+        let error = match self.write_once::<W>(items, end).await {
+            Ok(answers) => return answers,
+            Err(Failed { fault_of_row: true, .. }) if items.len() > 1 => {
+                self.counts.isolated.fetch_add(1, Ordering::Relaxed);
+                let mut answers = Vec::with_capacity(items.len());
+                for item in items.chunks(1) {
+                    answers.extend(match self.write_once::<W>(item, end).await {
+                        Ok(answers) => answers,
+                        Err(failed) => self.fail::<W>(1, failed),
+                    });
+                }
+                return answers;
+            }
+            Err(failed) => failed,
+        };
+        self.fail::<W>(items.len(), error)
+    }
+
+    fn fail<W: Work>(&self, asked: usize, Failed { error, fault_of_row }: Failed) -> Answers<W> {
+        self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        if fault_of_row && asked == 1 {
+            return vec![Err(W::refuse(error))];
+        }
+        fail_all::<W>(asked, &error)
+    }
+
+    async fn write_once<W: Work>(
+        self: &Arc<Self>,
+        items: &[W::Item],
+        end: Instant,
+    ) -> Result<Answers<W>, Failed> {
         let mut phase = Phase::BeforeCommit;
-        let done = match timeout(limit, self.try_write::<W>(items, &mut phase)).await {
-            Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(error)) => Err(classify(W::OPERATION, phase, error)),
+        match timeout_at(end, self.try_write::<W>(items, &mut phase)).await {
+            Ok(Ok(answers)) => {
+                self.counts.commits.fetch_add(1, Ordering::Relaxed);
+                self.counts.items.fetch_add(items.len() as u64, Ordering::Relaxed);
+                Ok(answers)
+            }
+            Ok(Err(error)) => {
+                let fault_of_row = phase == Phase::BeforeCommit && is_fault_of_row(&error);
+                Err(Failed { error: classify(W::OPERATION, phase, error), fault_of_row })
+            }
             Err(_) => {
                 let late = BackendError::new(BACKEND, W::OPERATION, BackendKind::Timeout);
-                Err(match phase {
+                let error = match phase {
                     // Without a commit the server rolls back when the connection ends.
                     Phase::BeforeCommit => late.retryable().not_applied(),
                     Phase::Commit => late.retryable(),
-                })
-            }
-        };
-        match done {
-            Ok(answers) => {
-                self.counts.commits.fetch_add(1, Ordering::Relaxed);
-                self.counts.items.fetch_add(items.len() as u64, Ordering::Relaxed);
-                answers
-            }
-            Err(error) => {
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                fail_all::<W>(items.len(), &error)
+                };
+                Err(Failed { error, fault_of_row: false })
             }
         }
     }
@@ -167,49 +215,20 @@ impl Engine {
                 Err(error) => error,
             };
             session.roll_back().await;
-            if is_conflict(&error) && tries < TRIES {
-                tries += 1;
-                self.counts.conflicts.fetch_add(1, Ordering::Relaxed);
-                continue;
+            if !is_conflict(&error) || tries >= TRIES {
+                return Err(error);
             }
-            if is_fault_of_row(&error) {
-                return self.one_by_one::<W>(items, phase).await;
-            }
-            return Err(error);
+            tries += 1;
+            self.counts.conflicts.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
 
-    /// Item by item, so that one which the database refuses fails alone.
-    async fn one_by_one<W: Work>(
-        self: &Arc<Self>,
-        items: &[W::Item],
-        phase: &mut Phase,
-    ) -> Result<Answers<W>, StepError> {
-        self.counts.isolated.fetch_add(1, Ordering::Relaxed);
-        let mut session = Session::begin(self).await?;
-        let mut answers = Vec::with_capacity(items.len());
-        for item in items {
-            session.savepoint().await?;
-            match W::run(&mut session, std::slice::from_ref(item)).await {
-                Ok(answer) => {
-                    session.release().await?;
-                    answers.extend(answer);
-                }
-                Err(error) if is_fault_of_row(&error) => {
-                    session.rollback_to_savepoint().await?;
-                    let error = classify(W::OPERATION, Phase::BeforeCommit, error);
-                    answers.push(Err(W::refuse(error)));
-                }
-                Err(error) => {
-                    session.roll_back().await;
-                    return Err(error);
-                }
-            }
-        }
-        *phase = Phase::Commit;
-        session.commit().await?;
-        Ok(answers)
-    }
+/// A transaction that was not committed, as far as is known.
+struct Failed {
+    error: BackendError,
+    /// The database refused a row of it, so others may go through without that one.
+    fault_of_row: bool,
 }
 
 /// The same error for everyone.

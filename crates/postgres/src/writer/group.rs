@@ -3,16 +3,16 @@
 //! Each kind has its queue. While the writers are busy the queue fills, and the next transaction takes along what is
 //! there; a lonely write waits for nobody.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use baldur_core::BackendError;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Mutex, mpsc, oneshot, watch},
     time::timeout,
 };
 
 use super::{
-    Answers, Engine, Work,
+    Acting, Answers, Capturing, Engine, Extending, Importing, Settling, Work,
     engine::{busy, fail_all},
 };
 use crate::error::closed;
@@ -30,9 +30,9 @@ pub(crate) struct Queue<W: Work> {
 }
 
 impl<W: Work> Queue<W> {
-    fn start(engine: &Arc<Engine>) -> Self {
+    fn start(engine: &Arc<Engine>, end: &End) -> Self {
         let (sender, waiting) = mpsc::channel(engine.config.queue);
-        tokio::spawn(serve(Arc::clone(engine), waiting));
+        tokio::spawn(serve(Arc::clone(engine), waiting, end.clone()));
         Self { sender, kind: PhantomData }
     }
 
@@ -63,9 +63,33 @@ fn lost(operation: &'static str) -> BackendError {
         .retryable()
 }
 
-/// Serves a queue until everyone who could ask has gone.
-async fn serve<W: Work>(engine: Arc<Engine>, mut waiting: mpsc::Receiver<Waiting<W>>) {
-    while let Some(first) = waiting.recv().await {
+/// How the tasks of a store learn that they are to end, and tell that they have.
+#[derive(Clone)]
+pub(super) struct End {
+    /// Changes, or loses its sender, when the store closes or goes.
+    pub(super) closing: watch::Receiver<bool>,
+    /// Held by each task until it ends.
+    _running: mpsc::Sender<()>,
+}
+
+/// Serves a queue until the store closes, or everyone who could ask has gone; what is queued then is still done.
+async fn serve<W: Work>(
+    engine: Arc<Engine>,
+    mut waiting: mpsc::Receiver<Waiting<W>>,
+    mut end: End,
+) {
+    let mut closing = false;
+    loop {
+        let first = tokio::select! {
+            biased;
+            _ = end.closing.changed(), if !closing => {
+                closing = true;
+                waiting.close();
+                continue;
+            }
+            first = waiting.recv() => first,
+        };
+        let Some(first) = first else { return };
         let limit = engine.config.answer_timeout;
         let permit = timeout(limit, Arc::clone(&engine.writers).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
@@ -121,11 +145,39 @@ async fn run<W: Work>(engine: &Arc<Engine>, group: Vec<Waiting<W>>) {
 }
 
 /// The queues of those kinds that share transactions.
-pub(crate) struct Queues {}
+pub(crate) struct Queues {
+    pub(crate) capture: Queue<Capturing>,
+    pub(crate) import: Queue<Importing>,
+    pub(crate) extend: Queue<Extending>,
+    pub(crate) settle: Queue<Settling>,
+    pub(crate) act: Queue<Acting>,
+    closing: watch::Sender<bool>,
+    /// Ends when all tasks have.
+    running: Mutex<mpsc::Receiver<()>>,
+}
 
 impl Queues {
     /// Starts a task for each.
-    pub(crate) fn start(_engine: &Arc<Engine>) -> Self {
-        Self {}
+    pub(crate) fn start(engine: &Arc<Engine>) -> Self {
+        let (closing, told) = watch::channel(false);
+        let (alive, running) = mpsc::channel(1);
+        let end = End { closing: told, _running: alive };
+        Self {
+            capture: Queue::start(engine, &end),
+            import: Queue::start(engine, &end),
+            extend: Queue::start(engine, &end),
+            settle: Queue::start(engine, &end),
+            act: Queue::start(engine, &end),
+            closing,
+            running: Mutex::new(running),
+        }
+    }
+
+    /// Takes no more, and waits until what was taken is being written.
+    pub(crate) async fn close(&self, limit: Duration) {
+        self.closing.send_replace(true);
+        // Nobody ever sends: this ends with the last task.
+        let ended = async { self.running.lock().await.recv().await };
+        let _ = timeout(limit, ended).await;
     }
 }

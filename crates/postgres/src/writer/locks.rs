@@ -3,6 +3,8 @@
 //! They are numbers of 64 bits, hashed from the namespace, the kind and the key. Two keys with one number only wait for
 //! each other without need. They end with the transaction, so poolers in transaction mode don't matter.
 
+use std::collections::BTreeSet;
+
 use sqlx::PgConnection;
 
 use crate::error::StepError;
@@ -57,4 +59,42 @@ pub(crate) async fn keys(
         sqlx::query(KEYS).bind(ns).bind(&kinds[..]).bind(&keys[..]).execute(conn).await?;
     }
     Ok(())
+}
+
+/// Cuts a list so that no part has more than [`MAX_KEYS`] different keys, unless one item alone has.
+pub(crate) fn chunks<'a, T, K: Ord>(items: &'a [T], keys: impl Fn(&'a T) -> Vec<K>) -> Vec<usize> {
+    let mut chunks = Vec::new();
+    let (mut held, mut length) = (BTreeSet::new(), 0);
+    for item in items {
+        let wanted = keys(item);
+        let more = wanted.iter().filter(|key| !held.contains(*key)).count();
+        if length > 0 && held.len() + more > MAX_KEYS {
+            chunks.push(length);
+            (held, length) = (BTreeSet::new(), 0);
+        }
+        held.extend(wanted);
+        length += 1;
+    }
+    if length > 0 {
+        chunks.push(length);
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_list_has_too_many_keys() {
+        let keys = |item: &u64| if *item == 0 { Vec::new() } else { vec![*item, *item + 1] };
+        assert_eq!(chunks(&[], keys), Vec::<usize>::new());
+        assert_eq!(chunks(&[0; 1000], keys), [1000]);
+        assert_eq!(chunks(&[7; 1000], keys), [1000]);
+        let each: Vec<u64> = (1..=200).collect();
+        // Each has one key of its own, and one that the next has too.
+        assert_eq!(chunks(&each, keys), [63, 63, 63, 11]);
+        let large = |_: &u64| (0..100).collect::<Vec<_>>();
+        assert_eq!(chunks(&[1, 2], large), [2]);
+    }
 }

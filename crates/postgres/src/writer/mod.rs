@@ -18,20 +18,37 @@
 //! its start: nothing of it was applied. So is one that met a row which another was faster to insert.
 
 mod candidate;
+mod capture;
+mod claim;
+mod coordinate;
 mod counters;
+mod due;
 mod effects;
 mod engine;
 mod facet_keys;
 mod gone;
 mod group;
 mod heads;
+mod import;
 mod insert;
+mod lapse;
+mod limits;
 mod locks;
+mod marks;
+mod merge;
+mod room;
 mod session;
+mod settle;
 mod update;
 mod work;
 
-pub(crate) use engine::Engine;
-pub(crate) use group::Queues;
+pub(crate) use capture::Capturing;
+pub(crate) use claim::Claiming;
+pub(crate) use coordinate::{Saving, Taking};
+pub(crate) use engine::{Engine, fail_all};
+pub(crate) use group::{Queue, Queues};
+pub(crate) use import::Importing;
+pub(crate) use lapse::Lapsing;
 pub(crate) use session::Session;
+pub(crate) use settle::{Acting, Extending, Settling};
 pub(crate) use work::{Answers, Work};

@@ -1,17 +1,28 @@
 //! One transaction of a writer.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use baldur_core::{EntryId, Timestamp, name::Namespace};
-use sqlx::{PgConnection, Postgres, Row, pool::PoolConnection};
+use sqlx::{
+    PgConnection, Postgres, Row, pool::PoolConnection, postgres::PgArguments, query::Query,
+};
 
-use super::{engine::Engine, locks::lock_number};
+use super::{
+    engine::Engine,
+    locks::{MAX_KEYS, lock_number},
+};
 use crate::{
     error::{CorruptRow, StepError},
     facets::Combination,
     rows::{Standing, standing_columns, standing_tables},
-    sql::uuids,
+    sql::{limit, uuids},
 };
+
+/// Asks the server's time, in microseconds.
+const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 /// A transaction that is open. Dropped before it was committed or rolled back, it ends with its connection.
 pub(crate) struct Session {
@@ -24,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) now: Timestamp,
     /// Combinations that this transaction met, and their numbers; everybody may know them once it is committed.
     pub(crate) learned: HashMap<Combination, i64>,
+    /// Rows of `states` that this transaction is known to have locked.
+    pub(crate) locked: HashSet<EntryId>,
 }
 
 impl Session {
@@ -37,16 +50,25 @@ impl Session {
             ns: engine.ns,
             now: Timestamp::UNIX_EPOCH,
             learned: HashMap::new(),
+            locked: HashSet::new(),
         };
         let row = sqlx::raw_sql(engine.begin.clone()).fetch_one(&mut *session.conn).await?;
         let micros: i64 = row.try_get(0)?;
-        let server = Timestamp::from_micros(micros).map_err(|_| CorruptRow {
-            table: "clock",
-            column: "now",
-            row: micros.to_string(),
-        })?;
-        session.now = engine.time.now(server);
+        session.now = engine.time.now(server_time(micros)?);
         Ok(session)
+    }
+
+    /// Asks for the time again when somebody else, whom this transaction waited for, wrote at a later one: the times of
+    /// an entry then don't go back.
+    pub(crate) async fn catch_up(
+        &mut self,
+        written_at: Option<Timestamp>,
+    ) -> Result<(), StepError> {
+        if written_at.is_some_and(|at| at > self.now) {
+            let micros: i64 = sqlx::query_scalar(CLOCK).fetch_one(&mut *self.conn).await?;
+            self.now = self.engine.time.now(server_time(micros)?);
+        }
+        Ok(())
     }
 
     /// The connection.
@@ -78,25 +100,6 @@ impl Session {
         self.open = rolled_back.is_err();
     }
 
-    /// Marks a place to come back to.
-    pub(crate) async fn savepoint(&mut self) -> Result<(), StepError> {
-        sqlx::raw_sql("SAVEPOINT item").execute(&mut *self.conn).await?;
-        Ok(())
-    }
-
-    /// Forgets the place.
-    pub(crate) async fn release(&mut self) -> Result<(), StepError> {
-        sqlx::raw_sql("RELEASE item").execute(&mut *self.conn).await?;
-        Ok(())
-    }
-
-    /// Goes back to the place, and forgets it.
-    pub(crate) async fn rollback_to_savepoint(&mut self) -> Result<(), StepError> {
-        self.learned.clear();
-        sqlx::raw_sql("ROLLBACK TO item; RELEASE item").execute(&mut *self.conn).await?;
-        Ok(())
-    }
-
     /// Where these entries stand, locked until the end of the transaction, and with them the order keys that they have.
     /// Unknown ones are not there.
     pub(crate) async fn lock_standings(
@@ -104,30 +107,106 @@ impl Session {
         ids: impl IntoIterator<Item = EntryId>,
     ) -> Result<HashMap<EntryId, Standing>, StepError> {
         let ids = uuids(ids);
-        if ids.is_empty() {
+        let query = sqlx::query(LOCK).bind(self.ns).bind(&ids[..]).bind(limit(MAX_KEYS));
+        self.standings_by(query, ids.is_empty()).await
+    }
+
+    /// As [`Self::lock_standings`], without the order keys: for who changes nothing that decides which entry of a key
+    /// comes first.
+    pub(crate) async fn lock_rows(
+        &mut self,
+        ids: impl IntoIterator<Item = EntryId>,
+    ) -> Result<HashMap<EntryId, Standing>, StepError> {
+        let ids = uuids(ids);
+        let query = sqlx::query(LOCK_ROWS).bind(self.ns).bind(&ids[..]);
+        self.standings_by(query, ids.is_empty()).await
+    }
+
+    async fn standings_by(
+        &mut self,
+        query: Query<'_, Postgres, PgArguments>,
+        is_empty: bool,
+    ) -> Result<HashMap<EntryId, Standing>, StepError> {
+        if is_empty {
             return Ok(HashMap::new());
         }
-        let ns = self.ns;
-        sqlx::query(LOCK).bind(ns).bind(&ids[..]).execute(&mut *self.conn).await?;
+        let rows = query.fetch_all(&mut *self.conn).await?;
+        let mut standings = HashMap::with_capacity(rows.len());
+        let mut changed = Vec::new();
+        for row in &rows {
+            let (standing, mut rest) = Standing::read_with_rest(row)?;
+            let seen: Option<u64> = rest.get::<Option<i64>>()?.and_then(|n| u64::try_from(n).ok());
+            if seen != Some(standing.state.evidence_count) {
+                changed.push(standing.id);
+            }
+            standings.insert(standing.id, standing);
+        }
+        self.locked.extend(standings.keys().copied());
+        if !changed.is_empty() {
+            for standing in self.standings(changed).await? {
+                standings.insert(standing.id, standing);
+            }
+        }
+        self.catch_up(standings.values().map(|standing| standing.state.updated_at).max()).await?;
+        Ok(standings)
+    }
+
+    /// Where entries stand that were locked before.
+    pub(crate) async fn standings(
+        &mut self,
+        ids: impl IntoIterator<Item = EntryId>,
+    ) -> Result<Vec<Standing>, StepError> {
+        let (ns, ids) = (self.ns, uuids(ids));
         let rows =
             sqlx::query(STANDINGS).bind(ns).bind(&ids[..]).fetch_all(&mut *self.conn).await?;
-        let standings = rows.iter().map(Standing::read);
-        standings.map(|read| read.map(|standing| (standing.id, standing))).collect()
+        rows.iter().map(Standing::read).collect()
     }
 }
 
-/// Order keys first, by number, then rows, by id. It reads nothing: a statement that waited for a lock sees the locked
-/// row as it is now, but other tables as they were before.
-pub(crate) const LOCK: &str = concat!(
-    "WITH keys AS MATERIALIZED (SELECT pg_advisory_xact_lock(k.n) FROM \
-     (SELECT DISTINCT ",
-    lock_number!("'order'", "e.order_key"),
-    " AS n FROM baldur.entries e WHERE e.ns = $1 AND e.id = ANY($2) \
-     AND e.order_key IS NOT NULL ORDER BY n) k) \
-     SELECT 1 FROM baldur.states s \
-     WHERE (SELECT count(*) FROM keys) >= 0 AND s.ns = $1 AND s.id = ANY($2) \
-     ORDER BY s.id FOR NO KEY UPDATE"
+fn server_time(micros: i64) -> Result<Timestamp, CorruptRow> {
+    Timestamp::from_micros(micros).map_err(|_| CorruptRow {
+        table: "clock",
+        column: "now",
+        row: micros.to_string(),
+    })
+}
+
+/// Locks rows, by id, and reads where they stand in the same statement.
+///
+/// A statement that waited for a lock sees the locked row as it is now, but other tables as they were when it began: the
+/// attempts may be old ones. Whatever adds an attempt also counts evidence, so the last column says how much of that
+/// there was when the statement began. Rows where it differs are read again.
+macro_rules! lock_and_read {
+    ($before:expr, $when:literal) => {
+        concat!(
+            "WITH ",
+            $before,
+            "locked AS MATERIALIZED (SELECT s.* FROM baldur.states s WHERE ",
+            $when,
+            "s.ns = $1 AND s.id = ANY($2) ORDER BY s.id FOR NO KEY UPDATE OF s) SELECT ",
+            standing_columns!(),
+            ", o.evidence_count FROM locked s",
+            standing_tables!(),
+            " LEFT JOIN baldur.states o ON o.ns = s.ns AND o.id = s.id"
+        )
+    };
+}
+
+/// Order keys first, by number, then rows. Above [`MAX_KEYS`] keys it takes none: they keep
+/// transactions from waiting in two orders, and what is right does not depend on them (see [`heads`](super::heads)).
+pub(crate) const LOCK: &str = lock_and_read!(
+    concat!(
+        "keys AS MATERIALIZED (SELECT DISTINCT ",
+        lock_number!("'order'", "k.order_key"),
+        " AS n FROM baldur.states k WHERE k.ns = $1 AND k.id = ANY($2) AND k.order_key IS NOT NULL), \
+         held AS MATERIALIZED (SELECT pg_advisory_xact_lock(k.n) FROM \
+         (SELECT n FROM keys WHERE (SELECT count(*) FROM keys) <= $3 ORDER BY n) k), "
+    ),
+    "(SELECT count(*) FROM held) >= 0 AND "
 );
+
+/// Rows only.
+pub(crate) const LOCK_ROWS: &str = lock_and_read!("", "");
 
 /// Where entries stand.
 pub(crate) const STANDINGS: &str = concat!(

@@ -29,6 +29,12 @@ pub(crate) trait Work: Sized + Send + 'static {
         items: &[Self::Item],
     ) -> impl Future<Output = Result<Answers<Self>, StepError>> + Send;
 
+    /// Where a list is cut, so that no transaction takes more locks than the server has room for: how many items each of
+    /// its transactions takes. They come one after the other, and each item is answered by the transaction that has it.
+    fn chunks(items: &[Self::Item]) -> Vec<usize> {
+        vec![items.len()]
+    }
+
     /// The answer to an item that the database refused for what it is.
     fn refuse(error: BackendError) -> Self::Error {
         error.into()

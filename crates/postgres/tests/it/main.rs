@@ -1,6 +1,8 @@
 //! Tests on real servers.
 
+mod capture;
 mod database;
+mod lab;
 mod migrations;
 mod poolers;
 mod reads;

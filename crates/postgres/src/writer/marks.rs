@@ -1,0 +1,133 @@
+//! From where claims of a domain look for due entries, while the beginning of its range is full of entries that were
+//! claimed long ago and can't be cleaned up.
+//!
+//! Ordinarily there is no mark: every look begins at the beginning, and claims are in due order. A look that met many
+//! useless entries of the index leaves a mark at the last row that it took, and the next looks begin behind it. What
+//! becomes due before the mark (an entry whose predecessor was closed, or one that another process gave back) is found
+//! by looks from the beginning: there is one each second, and one more when a claim gets fewer than it asked for, as
+//! long as such looks take a small part of the time. So nothing is passed over for longer than a second, or two when a
+//! look from the beginning fails. When one meets few useless entries, the mark is gone.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use baldur_core::name::{Domain, ServiceName};
+use sqlx::types::Uuid;
+
+/// What a range of the index is of.
+pub(super) type Key = (Domain, Option<ServiceName>);
+
+/// A place in due order: when it is due, when it was captured, its id.
+pub(super) type Position = (i64, i64, Uuid);
+
+/// Above so many useless entries a look from the beginning is too long: at about half a microsecond for each it costs
+/// as much as a round trip. Claims of the same moment lock far fewer.
+const USELESS: u64 = 4_000;
+
+/// How long claims look behind the mark only.
+const LOOK_BACK: Duration = Duration::from_secs(1);
+
+/// Claims that get too little look from the beginning at most once in so many times of what that takes.
+const SHARE: u32 = 10;
+
+/// The marks of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    marks: HashMap<Key, Mark>,
+    /// Grows with each look from the beginning that left a mark.
+    turn: u64,
+}
+
+#[derive(Debug)]
+struct Mark {
+    after: Position,
+    /// When somebody last looked from the beginning, and how long it took.
+    looked: Instant,
+    took: Duration,
+    turn: u64,
+}
+
+/// A look at a range that begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// Behind which position; from the beginning when absent.
+    pub(super) after: Option<Position>,
+    turn: u64,
+}
+
+/// What a look saw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Entries of the index that led to no row.
+    pub(super) useless: u64,
+    /// The last row that was taken.
+    pub(super) last: Option<Position>,
+    pub(super) took: Duration,
+}
+
+impl Marks {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where to begin at `now`.
+    pub(super) fn begin(&self, key: &Key, now: Instant) -> Look {
+        self.lock().begin(key, now, LOOK_BACK)
+    }
+
+    /// A look from the beginning after one behind the mark gave too little; `None` when the last one was just now.
+    pub(super) fn begin_again(&self, key: &Key, now: Instant) -> Option<Look> {
+        let mut inner = self.lock();
+        let took = inner.marks.get(key).map_or(Duration::ZERO, |mark| mark.took);
+        let look = inner.begin(key, now, LOOK_BACK.min(took * SHARE));
+        look.after.is_none().then_some(look)
+    }
+
+    /// Learns from a look that began at `began`.
+    pub(super) fn end(&self, key: &Key, look: &Look, seen: Seen, began: Instant) {
+        self.lock().end(key, *look, seen, began);
+    }
+}
+
+impl Inner {
+    fn begin(&mut self, key: &Key, now: Instant, apart: Duration) -> Look {
+        let Some(mark) = self.marks.get_mut(key) else { return Look { after: None, turn: 0 } };
+        if now.saturating_duration_since(mark.looked) < apart {
+            return Look { after: Some(mark.after), turn: mark.turn };
+        }
+        // The others go on behind the mark meanwhile.
+        mark.looked = now;
+        Look { after: None, turn: mark.turn }
+    }
+
+    fn end(&mut self, key: &Key, look: Look, seen: Seen, began: Instant) {
+        let Seen { useless, last, took } = seen;
+        if look.after.is_some() {
+            // A look from the beginning that ended since may have found rows before; then those behind it come next.
+            if let (Some(mark), Some(last)) = (self.marks.get_mut(key), last)
+                && mark.turn == look.turn
+            {
+                mark.after = mark.after.max(last);
+            }
+            return;
+        }
+        if useless <= USELESS {
+            self.marks.remove(key);
+            return;
+        }
+        let Some(after) = last.or_else(|| self.marks.get(key).map(|mark| mark.after)) else {
+            return;
+        };
+        self.turn += 1;
+        let mark = Mark { after, looked: began, took, turn: self.turn };
+        self.marks.insert(key.clone(), mark);
+    }
+}
