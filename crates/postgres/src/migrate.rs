@@ -154,7 +154,56 @@ pub(crate) async fn namespace(conn: &mut PgConnection, name: &str) -> Result<i32
 
 #[cfg(test)]
 mod tests {
+    use baldur_services::{PgBouncer, PgBouncerOptions, PostgresOptions, PostgresServer};
+    use secrecy::ExposeSecret;
+    use sqlx::{ConnectOptions, Executor, postgres::PgConnectOptions};
+
     use super::*;
+
+    /// Behind a pooler in transaction mode a lock of the session would stay with the server connection, and whoever got
+    /// that next would pass it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_lock_holds_behind_a_pooler_and_ends_with_its_transaction() {
+        let start = tokio::task::spawn_blocking(|| {
+            let server = PostgresServer::start(PostgresOptions::default()).expect("it starts");
+            let pooler = PgBouncer::start(&server, PgBouncerOptions::default()).expect("it starts");
+            (server, pooler)
+        });
+        let (server, pooler) = start.await.expect("no panic");
+        let options = |url: &str| -> PgConnectOptions {
+            url.parse::<PgConnectOptions>().expect("a URL").extra_float_digits(None)
+        };
+        let behind = options(pooler.url().expose_secret());
+        let (mut one, mut two) = (behind.connect().await, behind.connect().await);
+        let (one, two) = (one.as_mut().expect("connected"), two.as_mut().expect("connected"));
+        let mut watcher = options(server.url().expose_secret()).connect().await.expect("connected");
+        let waiting = async |conn: &mut PgConnection, granted: bool| -> i64 {
+            let locks =
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted = $1";
+            sqlx::query_scalar(locks).bind(granted).fetch_one(conn).await.expect("a number")
+        };
+        for conn in [&mut *one, &mut *two] {
+            conn.execute(sqlx::raw_sql("BEGIN")).await.expect("it begins");
+        }
+        one.execute(sqlx::raw_sql(LOCK)).await.expect("nobody has it");
+        {
+            let lock = two.execute(sqlx::raw_sql(LOCK));
+            let waits = async {
+                while waiting(&mut watcher, false).await == 0 {
+                    tokio::task::yield_now().await;
+                }
+                one.execute(sqlx::raw_sql("COMMIT")).await.expect("it ends");
+            };
+            let both = async { tokio::join!(lock, waits) };
+            let limit = std::time::Duration::from_secs(30);
+            let (locked, ()) =
+                tokio::time::timeout(limit, both).await.expect("it waits, and gets it");
+            locked.expect("it has it");
+        }
+        assert_eq!(waiting(&mut watcher, true).await, 1);
+        two.execute(sqlx::raw_sql("COMMIT")).await.expect("it ends");
+        assert_eq!(waiting(&mut watcher, true).await, 0);
+    }
 
     #[test]
     fn migrations_are_numbered_from_one_to_the_newest() {

@@ -203,9 +203,9 @@ async fn check_unsealed(
             let row = batch.fetch_one(snapshot.conn()).await?;
             Ok((row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?, row.try_get(2)?))
         };
-        let (lost_here, here, last) = reader.within("check", batch).await?;
-        lost += lost_here;
-        there += here;
+        let (missing, found, last) = reader.within("check", batch).await?;
+        lost += missing;
+        there += found;
         from = last;
     }
     let counted = async {

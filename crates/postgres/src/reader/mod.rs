@@ -40,7 +40,6 @@ pub(crate) const FIND: &str = concat!(
 );
 
 /// Reads of one namespace.
-#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     engine: &'a Engine,
 }

@@ -258,7 +258,11 @@ async fn what_a_read_sets_stays_in_it_behind_a_pooler() {
     let before = text(&mut two).await;
     one.execute(sqlx::raw_sql(begin(&config, INDEXES))).await.expect("it begins");
     assert_eq!(text(&mut one).await, "120ms on off");
-    let late = one.execute(sqlx::raw_sql("SELECT pg_sleep(60)")).await.expect_err("it is stopped");
+    let direct: PgConnectOptions = server.url().expose_secret().parse().expect("a URL");
+    let mut holder = direct.connect().await.expect("it connects");
+    run(&mut holder, "SELECT pg_advisory_lock(7)").await;
+    let wait = sqlx::raw_sql("SELECT pg_advisory_xact_lock(7)");
+    let late = one.execute(wait).await.expect_err("it is stopped");
     assert_eq!(sqlstate(&late).as_deref(), Some("57014"), "{late}");
     one.execute(sqlx::raw_sql("ROLLBACK")).await.expect("it ends");
     assert_eq!(text(&mut two).await, before);
