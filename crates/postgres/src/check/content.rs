@@ -203,9 +203,9 @@ async fn check_unsealed(
             let row = batch.fetch_one(snapshot.conn()).await?;
             Ok((row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?, row.try_get(2)?))
         };
-        let (missing, found, last) = reader.within("check", batch).await?;
+        let (missing, n, last) = reader.within("check", batch).await?;
         lost += missing;
-        there += found;
+        there += n;
         from = last;
     }
     let counted = async {
