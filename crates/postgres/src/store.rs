@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use crate::{
     config::PostgresConfig,
     connect,
-    error::{closed, said},
+    error::{Phase, classify, closed, said},
     migrate, probe,
     time::StoreTime,
-    writer::{Answers, Engine, Queues, Work, fail_all},
+    writer::{Answers, Engine, Queues, Work, fail_all, reset},
 };
 
 /// A store in a PostgreSQL database.
@@ -153,13 +153,14 @@ async fn set_up(
         migrate::migrate(conn).await?;
     } else if let Some(problem) = migrate::problems(conn)
         .await
-        .map_err(|error| crate::error::classify("open", crate::error::Phase::BeforeCommit, error))?
+        .map_err(|error| classify("open", Phase::BeforeCommit, error))?
         .into_iter()
         .next()
     {
         return Err(said("open", BackendKind::Corrupt, problem));
     }
     let ns = migrate::namespace(conn, config.namespace.as_str()).await?;
+    reset(conn, ns).await.map_err(|error| classify("open", Phase::BeforeCommit, error))?;
     let level = connect::level(conn).await?;
     Ok((ns, level))
 }

@@ -39,7 +39,8 @@ impl Work for Capturing {
                 check.map(|()| capture).map_err(CaptureError::Invalid)
             })
             .collect();
-        let valid: Vec<&Capture> = checked.iter().filter_map(|c| c.as_ref().ok().copied()).collect();
+        let valid: Vec<&Capture> =
+            checked.iter().filter_map(|c| c.as_ref().ok().copied()).collect();
         // All locks come before anything is read: what is read then stays as it is.
         let scopes = Scopes::of(session.engine(), &valid);
         scopes.lock(session).await?;
@@ -171,12 +172,7 @@ impl Desk {
     }
 }
 
-fn captured(
-    session: &Session,
-    id: EntryId,
-    occurrence: u64,
-    disposition: Disposition,
-) -> Captured {
+fn captured(session: &Session, id: EntryId, occurrence: u64, disposition: Disposition) -> Captured {
     let durability = Durability::Stored { level: session.engine().level.clone() };
     Captured::new(id, durability, occurrence, disposition)
 }

@@ -260,6 +260,7 @@ async fn write_evidence(
         return Ok(());
     }
     let rows = deltas.rows(limit(evidence.len()));
+    session.engine().unfolded.add(rows.numbers.len());
     let ns = session.ns;
     sqlx::query(EVIDENCE)
         .bind(ns)

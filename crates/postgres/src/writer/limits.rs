@@ -117,9 +117,8 @@ impl Scopes {
             }
         }
         for (scope, plan) in &mut plans {
-            plan.near = plan.rows > LARGE_ROWS
-                || !is_far(0, *plan, RESERVE)
-                || engine.near.contains(scope);
+            plan.near =
+                plan.rows > LARGE_ROWS || !is_far(0, *plan, RESERVE) || engine.near.contains(scope);
         }
         Self { plans }
     }

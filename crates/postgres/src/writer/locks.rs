@@ -62,10 +62,7 @@ pub(crate) async fn keys(
 }
 
 /// Cuts a list so that no part has more than [`MAX_KEYS`] different keys, unless one item alone has.
-pub(crate) fn chunks<'a, T, K: Ord>(
-    items: &'a [T],
-    keys: impl Fn(&'a T) -> Vec<K>,
-) -> Vec<usize> {
+pub(crate) fn chunks<'a, T, K: Ord>(items: &'a [T], keys: impl Fn(&'a T) -> Vec<K>) -> Vec<usize> {
     let mut chunks = Vec::new();
     let (mut held, mut length) = (BTreeSet::new(), 0);
     for item in items {

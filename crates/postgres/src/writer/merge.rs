@@ -20,10 +20,7 @@ use super::{
     effects::{Effects, MergedId},
     room::RoomBook,
 };
-use crate::{
-    error::StepError,
-    rows::Standing,
-};
+use crate::{error::StepError, rows::Standing};
 
 /// The oldest live entry of each dedup key, but for some.
 pub(crate) const LIVE_WITH: &str = "SELECT k.key, l.id FROM unnest($2::text[]) k(key) \

@@ -258,8 +258,7 @@ async fn read(
 /// Those of these entries that can be read, oldest first.
 async fn load(session: &mut Session, ids: &[Uuid]) -> Result<Vec<Candidate>, StepError> {
     let (ns, namespace) = (session.ns, session.namespace().clone());
-    let rows =
-        sqlx::query(candidate::BY_ID).bind(ns).bind(ids).fetch_all(session.conn()).await?;
+    let rows = sqlx::query(candidate::BY_ID).bind(ns).bind(ids).fetch_all(session.conn()).await?;
     let mut candidates = Vec::with_capacity(rows.len());
     for row in &rows {
         match Candidate::read(row, &namespace) {

@@ -1,6 +1,7 @@
 //! Tests on real servers.
 
 mod capture;
+mod counters;
 mod lab;
 mod poolers;
 mod support;
