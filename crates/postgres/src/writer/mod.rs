@@ -35,11 +35,13 @@ mod insert;
 mod lapse;
 mod limits;
 mod locks;
+mod look;
 mod marks;
 mod merge;
 mod room;
 mod session;
 mod settle;
+mod trail;
 mod update;
 mod work;
 
