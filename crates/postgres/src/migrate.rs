@@ -3,7 +3,7 @@
 use baldur_core::{BackendError, BackendKind, Digest};
 use sqlx::{Connection, PgConnection, Row};
 
-use crate::error::{Phase, Sentence, StepError, classify, said, sqlstate};
+use crate::error::{Phase, Sentence, StepError, classify, said};
 
 /// One step of the schema.
 #[derive(Debug)]
@@ -81,20 +81,18 @@ async fn run(conn: &mut PgConnection) -> Result<(), BackendError> {
 /// A migration that ran: version, name, digest.
 type Applied = (i64, String, String);
 
-/// What ran; `None` when the table of migrations is not there.
+/// What ran; `None` when the table of migrations is not there. Asks first: an error would end the transaction.
 async fn applied(conn: &mut PgConnection) -> Result<Option<Vec<Applied>>, sqlx::Error> {
-    let read = sqlx::query("SELECT version, name, digest FROM baldur.migrations ORDER BY version");
-    match read.fetch_all(conn).await {
-        Ok(rows) => {
-            let read = |row: &sqlx::postgres::PgRow| {
-                Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
-            };
-            rows.iter().map(read).collect::<Result<_, _>>().map(Some)
-        }
-        // No such table, no such schema.
-        Err(error) if matches!(sqlstate(&error).as_deref(), Some("42P01" | "3F000")) => Ok(None),
-        Err(error) => Err(error),
+    let there = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace \
+         WHERE s.nspname = 'baldur' AND c.relname = 'migrations')";
+    if !sqlx::query_scalar::<_, bool>(there).fetch_one(&mut *conn).await? {
+        return Ok(None);
     }
+    let read = "SELECT version, name, digest FROM baldur.migrations ORDER BY version";
+    let rows = sqlx::query(read).fetch_all(conn).await?;
+    let read =
+        |row: &sqlx::postgres::PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    rows.iter().map(read).collect::<Result<_, _>>().map(Some)
 }
 
 /// Compares what ran with what this program knows. Answers the version of the schema.

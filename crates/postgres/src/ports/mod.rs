@@ -1,5 +1,6 @@
 //! The ports, each method handed to a writer or to a reader.
 
+mod admin;
 mod breakers;
 mod capture;
 mod claims;

@@ -10,6 +10,8 @@ pub(crate) mod evidence;
 pub(crate) mod facets;
 mod plan;
 mod position;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, future::Future, time::Duration};
 
@@ -51,6 +53,11 @@ impl<'a> Reader<'a> {
     /// The number of the namespace.
     pub(crate) fn ns(&self) -> i32 {
         self.engine.ns
+    }
+
+    /// What "stored" means on the server, as it was when the store was opened.
+    pub(crate) fn level(&self) -> &'a str {
+        &self.engine.level
     }
 
     /// The settings of the store.

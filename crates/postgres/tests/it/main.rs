@@ -2,6 +2,9 @@
 
 mod capture;
 mod counters;
+mod database;
 mod lab;
+mod migrations;
 mod poolers;
+mod reads;
 mod support;
