@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use baldur_contract::evidence;
 use baldur_core::{
-    EntryId, Evidence, Timestamp,
+    Clock, EntryId, Timestamp,
     command::{Capture, ClaimBatch, ClaimSelect, ClaimTerms, WhenFull},
     port::{CaptureError, CaptureStore, Captured, ClaimStore, Disposition, EntryReader},
 };
@@ -74,21 +75,21 @@ async fn no_limit_is_exceeded_by_many_writers() {
         let batch = if limit < 100 { 1 } else { 30 };
         let kept = flood(&lab, &other, limit, batch).await;
         let ns = lab.ns().await;
-        assert_eq!((kept, live(&mut lab.raw().await, ns).await), (limit as usize, limit as i64));
+        assert_eq!((kept, live(&mut lab.raw().await, ns).await), (limit, i64::from(limit)));
         other.close().await;
         lab.store.close().await;
     }
 }
 
 /// 16 writers that go on until each was refused; a witness looks at every moment. Answers how many were kept.
-async fn flood(lab: &Lab, other: &PostgresStore, limit: u64, batch: usize) -> usize {
+async fn flood(lab: &Lab, other: &PostgresStore, limit: u32, batch: u32) -> u32 {
     let mut tasks = Vec::new();
     for task in 0..16 {
         let store = if task % 2 == 0 { lab.store.clone() } else { other.clone() };
         let mut captures: Vec<Vec<Capture>> = Vec::new();
         // Enough that all of them together are more than the limit.
-        for _ in 0..=(limit as usize / batch / 8) {
-            let limited = || lab.captures.an_op().limits(limit, 0, WhenFull::Reject).build();
+        for _ in 0..=(limit / batch / 8) {
+            let limited = || lab.captures.an_op().limits(limit.into(), 0, WhenFull::Reject).build();
             captures.push((0..batch).map(|_| limited()).collect());
         }
         tasks.push(tokio::spawn(async move {
@@ -97,7 +98,9 @@ async fn flood(lab: &Lab, other: &PostgresStore, limit: u64, batch: usize) -> us
                 for answer in store.capture_batch(captures).await {
                     match answer {
                         Ok(_) => kept += 1,
-                        Err(CaptureError::LimitReached { live, .. }) => assert_eq!(live, limit),
+                        Err(CaptureError::LimitReached { live, .. }) => {
+                            assert_eq!(live, u64::from(limit))
+                        }
                         Err(error) => panic!("{error}"),
                     }
                 }
@@ -111,7 +114,7 @@ async fn flood(lab: &Lab, other: &PostgresStore, limit: u64, batch: usize) -> us
     loop {
         tokio::select! {
             kept = &mut all => return kept.into_iter().map(|kept| kept.expect("no panic")).sum(),
-            live = live(&mut witness, ns) => assert!(live <= limit as i64, "{live} of {limit}"),
+            live = live(&mut witness, ns) => assert!(live <= limit.into(), "{live} of {limit}"),
         }
     }
 }
@@ -130,10 +133,10 @@ async fn live(conn: &mut PgConnection, ns: i32) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn oldest_entries_go_one_for_each_newcomer_of_many_writers() {
-    const LIMIT: u64 = 20;
+    const LIMIT: usize = 20;
     let lab = Lab::new().await;
     let other = lab.another().await;
-    let limited = || lab.captures.an_op().limits(LIMIT, 0, WhenFull::DropOldest).build();
+    let limited = || lab.captures.an_op().limits(LIMIT as u64, 0, WhenFull::DropOldest).build();
     let mut tasks = Vec::new();
     for task in 0..8 {
         let store = if task % 2 == 0 { lab.store.clone() } else { other.clone() };
@@ -154,9 +157,9 @@ async fn oldest_entries_go_one_for_each_newcomer_of_many_writers() {
     let evictions = gone.len();
     gone.sort_unstable();
     gone.dedup();
-    assert_eq!((gone.len(), evictions), (160 - LIMIT as usize, 160 - LIMIT as usize));
+    assert_eq!((gone.len(), evictions), (160 - LIMIT, 160 - LIMIT));
     let ns = lab.ns().await;
-    assert_eq!(live(&mut lab.raw().await, ns).await, LIMIT as i64);
+    assert_eq!(live(&mut lab.raw().await, ns).await, 20);
     other.close().await;
     lab.store.close().await;
 }
@@ -169,7 +172,7 @@ async fn an_older_entry_arrives_while_the_head_is_claimed() {
     let other = lab.another().await;
     for round in 0..20 {
         let key = format!("order {round}");
-        let now = lab.clock_now();
+        let now = lab.clock.now();
         let head = lab.captures.an_op().order_key(&key).created_at(now).build();
         let earlier = Timestamp::from_micros(now.as_micros() - 1_000_000).expect("a time");
         let older = lab.captures.an_op().order_key(&key).created_at(earlier).build();
@@ -200,15 +203,11 @@ async fn claim(store: &PostgresStore, lab: &Lab) -> Vec<EntryId> {
             lease: Duration::from_secs(30),
             force: false,
             unchanged_since: None,
-            evidence: evidence(lab),
+            evidence: evidence(&lab.clock),
         },
     };
     let outcome = store.claim_batch(claim).await.expect("a claim");
     outcome.claimed.iter().map(|claimed| claimed.op.id).collect()
-}
-
-fn evidence(lab: &Lab) -> Evidence {
-    Evidence::new("test".parse().expect("a name"), lab.clock_now())
 }
 
 async fn heads(conn: &mut PgConnection, ns: i32, key: &str) -> Vec<EntryId> {

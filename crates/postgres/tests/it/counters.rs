@@ -1,10 +1,11 @@
 //! Counters: deltas, their fold, and reads that are exact at every moment.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baldur_core::port::CaptureStore;
 use futures_util::future::join_all;
 use sqlx::{Connection, PgConnection, Row};
+use tokio::time::Instant;
 
 use crate::lab::Lab;
 

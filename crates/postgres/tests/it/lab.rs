@@ -10,7 +10,7 @@ use std::{
 
 use baldur_contract::{Captures, ManualClock, StoreUnderTest};
 use baldur_core::{
-    Clock, Timestamp,
+    Clock,
     command::Capture,
     name::Namespace,
     port::{CaptureError, CaptureStore, Captured},
@@ -26,7 +26,7 @@ use crate::support;
 pub(crate) struct Lab {
     pub(crate) store: PostgresStore,
     pub(crate) captures: Captures,
-    clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<ManualClock>,
     config: PostgresConfig,
     url: SecretString,
 }
@@ -68,10 +68,6 @@ impl Lab {
 
     pub(crate) async fn keep(&self, capture: Capture) -> Result<Captured, CaptureError> {
         keep(&self.store, capture).await
-    }
-
-    pub(crate) fn clock_now(&self) -> Timestamp {
-        self.clock.now()
     }
 
     /// A connection that knows nothing of the store.

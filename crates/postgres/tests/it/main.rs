@@ -1,10 +1,15 @@
 //! Tests on real servers.
 
 mod capture;
+mod claiming;
+mod claims;
 mod counters;
 mod database;
+mod group_commit;
+mod heads;
 mod lab;
 mod migrations;
 mod poolers;
 mod reads;
+mod settles;
 mod support;
