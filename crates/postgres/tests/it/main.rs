@@ -5,6 +5,7 @@ mod claiming;
 mod claims;
 mod database;
 mod heads;
+mod intake;
 mod lab;
 mod migrations;
 mod poolers;
