@@ -53,7 +53,7 @@ mod tests {
     fn a_crate_is_compiled_without_and_with_each_of_its_features() {
         let combinations = of("baldur");
         assert_eq!(combinations[0], None);
-        for feature in ["memory", "sqlite"] {
+        for feature in ["memory", "postgres", "sqlite"] {
             assert!(combinations.contains(&Some(feature.to_owned())), "{feature}");
         }
         assert!(!combinations.contains(&Some("default".to_owned())));

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use baldur_core::{
-    Chain, Evidence,
+    Chain, Evidence, Timestamp,
     command::Capture,
     name::Actor,
     port::{
-        CaptureError, Enlisted, EnlistedForm, Finished, Intake, IntakeError, MAX_ENLISTED_TAKEN,
-        TakeEnlisted,
+        CaptureError, Captured, Enlisted, EnlistedForm, Finished, Intake, IntakeError,
+        MAX_ENLISTED_TAKEN, TakeEnlisted,
     },
 };
 use futures_util::FutureExt as _;
@@ -22,6 +22,7 @@ use crate::{
     env::unit,
     metrics::{INTAKE_OPERATIONS, INTAKE_TURNS},
     range::within,
+    spooling::refused_for_good,
     tasks::{CloseTimeout, StartError, Tasks, supervised},
 };
 
@@ -165,9 +166,10 @@ impl Worker {
         let more = taken.len() == take.limit;
         let mut finished = Vec::with_capacity(taken.len());
         let (mut positions, mut captures) = (Vec::new(), Vec::new());
+        let mut times = Times::default();
         for enlisted in taken {
             let position = enlisted.position;
-            match self.complete(enlisted) {
+            match self.complete(enlisted, &mut times) {
                 Ok(capture) => {
                     positions.push(position);
                     captures.push(capture);
@@ -175,9 +177,7 @@ impl Worker {
                 Err(reason) => finished.push(refuse(position, reason)),
             }
         }
-        // Not through the queue: an answer that says `queued` would not be enough to remove them from here.
-        let kept = self.capture.keep_as(captures, CaptureMode::Sync).await;
-        for (position, answer) in positions.into_iter().zip(kept) {
+        for (position, answer) in positions.into_iter().zip(self.keep(captures).await) {
             match answer {
                 Ok(_) => finished.push(Finished { position, refused: None }),
                 Err(failure) if is_final(&failure) => {
@@ -196,8 +196,28 @@ impl Worker {
         Ok(more)
     }
 
+    /// Keeps captures. Their transactions are committed, so those for which the store has no room are kept without limits.
+    async fn keep(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureFailure>> {
+        // Not through the queue: an answer that says `queued` would not be enough to remove them from the intake.
+        let ask = |captures| self.capture.keep_as(captures, CaptureMode::Sync);
+        if captures.iter().all(|capture| capture.limits.is_none()) {
+            return ask(captures).await;
+        }
+        let mut answers = ask(captures.clone()).await;
+        let refused: Vec<usize> =
+            (0..).zip(&answers).filter(|(_, answer)| is_full(answer)).map(|(at, _)| at).collect();
+        if !refused.is_empty() {
+            let unlimited =
+                refused.iter().map(|at| Capture { limits: None, ..captures[*at].clone() });
+            for (at, answer) in refused.iter().zip(ask(unlimited.collect()).await) {
+                answers[*at] = answer;
+            }
+        }
+        answers
+    }
+
     /// What to keep, or why it never can be.
-    fn complete(&self, enlisted: Enlisted) -> Result<Capture, String> {
+    fn complete(&self, enlisted: Enlisted, times: &mut Times) -> Result<Capture, String> {
         let Enlisted { position: _, id, at, form } = enlisted;
         let mut capture = match form {
             EnlistedForm::Prepared(capture) => *capture,
@@ -210,6 +230,7 @@ impl Worker {
                 // Its transaction is committed, so nothing is refused that can be kept in part.
                 let prepared = self.capture.prepare(op, &who, Oversize::KeepUnreplayable);
                 let mut capture = prepared.map_err(|failure| Chain(&failure).to_string())?;
+                let at = times.next(at);
                 capture.op.created_at = at;
                 capture.evidence = Evidence { at, ..capture.evidence };
                 capture
@@ -220,9 +241,42 @@ impl Worker {
     }
 }
 
+/// Tells operations of one microsecond apart, so that their entries come in the order of their places in line.
+struct Times {
+    clock: Timestamp,
+    given: Timestamp,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { clock: Timestamp::UNIX_EPOCH, given: Timestamp::UNIX_EPOCH }
+    }
+}
+
+impl Times {
+    /// The time for one that was captured then. A clock that went back is believed.
+    fn next(&mut self, clock: Timestamp) -> Timestamp {
+        let after = self.given.saturating_add(Duration::from_micros(1));
+        let given = if clock >= self.clock { clock.max(after) } else { clock };
+        *self = Self { clock, given };
+        given
+    }
+}
+
 /// Whether trying again can't help. A limit may have room later.
 fn is_final(failure: &CaptureFailure) -> bool {
-    matches!(failure, CaptureFailure::Refused(_) | CaptureFailure::Store(CaptureError::Invalid(_)))
+    match failure {
+        CaptureFailure::Refused(_) => true,
+        CaptureFailure::Store(error) => !is_limit(error) && refused_for_good(error),
+    }
+}
+
+fn is_full(answer: &Result<Captured, CaptureFailure>) -> bool {
+    matches!(answer, Err(CaptureFailure::Store(error)) if is_limit(error))
+}
+
+fn is_limit(error: &CaptureError) -> bool {
+    matches!(error, CaptureError::LimitReached { .. })
 }
 
 fn refuse(position: u64, reason: String) -> Finished {

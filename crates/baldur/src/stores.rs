@@ -226,10 +226,14 @@ fn postgres_config(
     settings: &StoreSettings,
     namespace: &Namespace,
 ) -> Result<baldur_postgres::PostgresConfig, OpenError> {
-    let url = settings.url.as_ref().ok_or(OpenError::NoStore)?.expose_secret().parse()?;
+    let parsed = |url: &secrecy::SecretString| {
+        url.expose_secret().parse().map_err(|_| {
+            OpenError::Url("write a PostgreSQL store as postgres://user@host:5432/database")
+        })
+    };
+    let url = parsed(settings.url.as_ref().ok_or(OpenError::NoStore)?)?;
     let mut config = baldur_postgres::PostgresConfig::new(url, namespace.clone());
-    config.direct_url =
-        settings.direct_url.as_ref().map(|url| url.expose_secret().parse()).transpose()?;
+    config.direct_url = settings.direct_url.as_ref().map(parsed).transpose()?;
     config.max_connections = settings.max_connections;
     config.acquire_timeout = settings.acquire_timeout;
     config.statement_timeout = settings.statement_timeout;

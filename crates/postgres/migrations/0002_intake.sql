@@ -1,7 +1,7 @@
 -- Capture inside a host's own transaction: by the program, or by SQL from any language.
 
 CREATE TABLE baldur.intake (
-    ns         integer NOT NULL REFERENCES baldur.namespaces,
+    ns         integer NOT NULL,
     pos        bigint  GENERATED ALWAYS AS IDENTITY,
     id         uuid    NOT NULL,
     -- When it was captured, by the server's clock.
@@ -23,13 +23,21 @@ CREATE INDEX intake_refused ON baldur.intake (ns, pos) WHERE refused IS NOT NULL
 --
 -- It runs with the rights of its owner, so a role that calls it needs USAGE on the schema and EXECUTE on the function, and no
 -- right on any table.
+-- What costs little is looked at here, where the caller hears of it; the rest by whoever completes it. No message repeats a
+-- value, but the server's log may have the whole statement of a call that failed.
 CREATE FUNCTION baldur.capture(operation json, namespace text DEFAULT 'default') RETURNS uuid
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    body   text := operation::text;
     number integer;
     entry  uuid;
     field  text;
 BEGIN
+    -- First: reading a text costs as much as it is long.
+    IF octet_length(body) > 16777216 THEN
+        RAISE EXCEPTION 'operation has % bytes; at most 16777216 are allowed', octet_length(body)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF operation IS NULL OR json_typeof(operation) <> 'object' THEN
         RAISE EXCEPTION 'operation must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -38,20 +46,22 @@ BEGIN
             RAISE EXCEPTION 'operation needs the text "%"', field USING ERRCODE = 'invalid_parameter_value';
         END IF;
     END LOOP;
-    IF octet_length(operation::text) > 16777216 THEN
-        RAISE EXCEPTION 'operation has % bytes; at most 16777216 are allowed', octet_length(operation::text)
-            USING ERRCODE = 'invalid_parameter_value';
+    -- The id of the operation, if it has one: then calling again captures nothing twice.
+    IF coalesce(json_typeof(operation -> 'id'), 'null') = 'null' THEN
+        entry := gen_random_uuid();
+    ELSIF json_typeof(operation -> 'id') = 'string' AND operation ->> 'id'
+        ~ '^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$' THEN
+        entry := (operation ->> 'id')::uuid;
+    ELSE
+        RAISE EXCEPTION 'the "id" of the operation is no UUID' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     SELECT n.ns INTO number FROM baldur.namespaces n WHERE n.name = namespace;
     IF number IS NULL THEN
-        RAISE EXCEPTION 'there is no namespace "%"', namespace
+        RAISE EXCEPTION 'there is no such namespace'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'a namespace exists once a process of Baldur used it';
     END IF;
-    -- The id of the operation, if it has one: then calling again captures nothing twice.
-    entry := coalesce((operation ->> 'id')::uuid, gen_random_uuid());
     INSERT INTO baldur.intake (ns, id, at, form, body)
-        VALUES (number, entry, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'described',
-                operation::text);
+        VALUES (number, entry, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'described', body);
     RETURN entry;
 END
 $$;

@@ -69,6 +69,41 @@ impl Error for Shared {
     }
 }
 
+/// The operation that a person is told of who can act on it: a program that doesn't start.
+const OPENING: &str = "open";
+
+/// A failure, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}; {advice}")]
+struct Advised {
+    #[source]
+    error: Arc<StepError>,
+    advice: &'static str,
+}
+
+/// What helps with a server that does not let us in, or a schema that we may not use.
+fn advice(error: &StepError) -> Option<&'static str> {
+    let StepError::Sql(error) = error else { return None };
+    let Some(state) = sqlstate(error) else {
+        return matches!(error, sqlx::Error::Io(_)).then_some(
+            "is the server running, and are the host and the port of the store's URL right?",
+        );
+    };
+    Some(match state.as_str() {
+        "28000" | "28P01" => {
+            "look at the user and the password of the store's URL; without one there, PGPASSWORD and \
+             ~/.pgpass are used"
+        }
+        "3D000" => "create the database, or name another one in the store's URL",
+        "42501" => {
+            "have the owner of the schema `baldur` migrate it, grant this role what the page \
+             `PostgreSQL` of the book tells, and set `store.migrate` to false for it"
+        }
+        "53300" => "lower `store.max_connections`, or use a pooler",
+        _ => return None,
+    })
+}
+
 /// What a step's failure means to whoever asked for `operation`.
 pub(crate) fn classify(
     operation: &'static str,
@@ -88,7 +123,12 @@ pub(crate) fn classify(
         StepError::Row(_) => (BackendKind::Corrupt, false, true),
         StepError::Again => (BackendKind::Busy, true, true),
     };
-    let mut classified = BackendError::new(BACKEND, operation, kind).because(Shared(error));
+    let advice = if operation == OPENING { advice(&error) } else { None };
+    let mut classified = BackendError::new(BACKEND, operation, kind);
+    classified = match advice {
+        Some(advice) => classified.because(Advised { error, advice }),
+        None => classified.because(Shared(error)),
+    };
     if again {
         classified = classified.retryable();
     }
@@ -268,6 +308,28 @@ mod tests {
             let commit = classify("capture", Phase::Commit, StepError::from(coded(state)));
             assert_eq!(commit.outcome(), at_commit, "state {state} at commit");
         }
+    }
+
+    #[test]
+    fn who_opens_a_store_is_told_what_to_do() {
+        use baldur_core::Chain;
+        let told = |operation, error: sqlx::Error| {
+            let error = classify(operation, Phase::BeforeCommit, StepError::from(error));
+            Chain(&error).to_string()
+        };
+        for (state, words) in [
+            ("28P01", "the password of the store's URL"),
+            ("3D000", "create the database"),
+            ("42501", "`store.migrate`"),
+            ("53300", "`store.max_connections`"),
+        ] {
+            let text = told("open", coded(state));
+            assert!(text.contains(words) && text.contains(&format!("state {state}; ")), "{text}");
+            assert!(!told("capture", coded(state)).contains(words));
+        }
+        assert!(!told("open", coded("57P03")).contains(';'));
+        let refused = || sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into());
+        assert!(told("open", refused()).contains("is the server running"));
     }
 
     #[test]

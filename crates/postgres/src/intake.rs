@@ -6,7 +6,7 @@ use baldur_core::{
     port::{Enlisted, EnlistedForm, Finished, Intake, IntakeError, IntakeStatus, TakeEnlisted},
     wire,
 };
-use sqlx::{Row as _, postgres::PgRow};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use crate::{
     columns::Columns,
@@ -129,16 +129,21 @@ impl Work for Looking {
 
     async fn run(session: &mut Session, items: &[()]) -> Result<Answers<Self>, StepError> {
         let ns = session.ns;
-        let row = sqlx::query(STATUS).bind(ns).fetch_one(session.conn()).await?;
-        let count = |n: i64| u64::try_from(n).unwrap_or_default();
-        let oldest: Option<i64> = row.try_get(1)?;
-        let status = IntakeStatus {
-            waiting: count(row.try_get(0)?),
-            oldest: oldest.and_then(|micros| Timestamp::from_micros(micros).ok()),
-            refused: count(row.try_get(2)?),
-        };
+        let status = status(session.conn(), ns).await?;
         Ok(items.iter().map(|()| Ok(status)).collect())
     }
+}
+
+/// How many operations of a namespace there are.
+pub(crate) async fn status(conn: &mut PgConnection, ns: i32) -> Result<IntakeStatus, StepError> {
+    let row = sqlx::query(STATUS).bind(ns).fetch_one(conn).await?;
+    let count = |n: i64| u64::try_from(n).unwrap_or_default();
+    let oldest: Option<i64> = row.try_get(1)?;
+    Ok(IntakeStatus {
+        waiting: count(row.try_get(0)?),
+        oldest: oldest.and_then(|micros| Timestamp::from_micros(micros).ok()),
+        refused: count(row.try_get(2)?),
+    })
 }
 
 /// The answer to the one item of a write.

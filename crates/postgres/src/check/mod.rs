@@ -9,13 +9,13 @@ mod tests;
 
 use baldur_core::{
     BackendError,
-    port::{CheckDepth, CheckReport},
+    port::{CheckDepth, CheckReport, IntakeStatus},
 };
 use sqlx::{PgConnection, Row};
 
 use crate::{
     error::StepError,
-    migrate,
+    intake, migrate,
     reader::{Reader, Snapshot},
 };
 
@@ -54,6 +54,7 @@ async fn look(
     }
     if report.problems.is_empty() {
         check_watermark(conn, reader.ns(), report).await?;
+        check_intake(conn, reader.ns(), report).await?;
     }
     Ok(())
 }
@@ -129,6 +130,23 @@ async fn check_watermark(
         report
             .problems
             .push("changes of counters are not counted: they lie before the watermark".to_owned());
+    }
+    Ok(())
+}
+
+/// What hosts captured in their own transactions: what waits is told, and what can't become an entry is a problem.
+async fn check_intake(
+    conn: &mut PgConnection,
+    ns: i32,
+    report: &mut CheckReport,
+) -> Result<(), StepError> {
+    let IntakeStatus { waiting, oldest: _, refused } = intake::status(conn, ns).await?;
+    report.checked.push(format!("intake: {waiting} operations wait to become entries"));
+    if refused > 0 {
+        report.problems.push(format!(
+            "{refused} operations of the intake can't become entries: the column `refused` of \
+             `baldur.intake` says why"
+        ));
     }
     Ok(())
 }

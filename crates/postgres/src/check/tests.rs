@@ -141,7 +141,7 @@ async fn each_kind_of_damage_is_found() {
 }
 
 /// What goes wrong with the schema, the role or the server, and what a quick check tells.
-const OUTSIDE: [(&str, &str); 12] = [
+const OUTSIDE: [(&str, &str); 13] = [
     ("DROP INDEX baldur.states_due", "the index `states_due` is missing"),
     ("DROP TABLE baldur.attempts", "the table `attempts` is missing"),
     (
@@ -160,6 +160,11 @@ const OUTSIDE: [(&str, &str); 12] = [
     ),
     ("UPDATE baldur.migrations SET digest = 'x'", "is not the one of this program"),
     ("INSERT INTO baldur.migrations VALUES (3, 'later', 'x')", "schema version 3, this program"),
+    (
+        "INSERT INTO baldur.intake (ns, id, at, form, body, refused) \
+         SELECT ns, gen_random_uuid(), 0, 'described', '{}', 'why' FROM baldur.namespaces",
+        "1 operations of the intake can't become entries",
+    ),
     ("DELETE FROM baldur.namespaces WHERE name = 'lab'", "the namespace is not there any more"),
     ("UPDATE baldur.namespaces SET folded_xid = '9000000000000'", "has not come to"),
     (

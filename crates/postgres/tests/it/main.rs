@@ -7,6 +7,7 @@ mod counters;
 mod database;
 mod group_commit;
 mod heads;
+mod intake;
 mod lab;
 mod migrations;
 mod poolers;
