@@ -56,8 +56,10 @@ CREATE TABLE baldur.counter_deltas (
 CREATE INDEX counter_deltas_xid ON baldur.counter_deltas (ns, xid);
 
 -- What is known of an entry and stays: what lists show, and what they search by.
+-- No table that gets a row for each operation refers to `namespaces`: each row would lock the namespace, which all
+-- writers share. Namespaces are never removed.
 CREATE TABLE baldur.entries (
-    ns                  integer NOT NULL REFERENCES baldur.namespaces,
+    ns                  integer NOT NULL,
     id                  uuid    NOT NULL,
     created_at          bigint  NOT NULL,
     facet_key           bigint  NOT NULL,
