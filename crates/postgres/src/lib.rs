@@ -17,9 +17,13 @@
 //! # }
 //! ```
 
+mod check;
 mod columns;
 mod config;
 mod connect;
+#[cfg(test)]
+#[path = "../tests/it/database.rs"]
+mod database;
 mod enlist;
 mod error;
 mod facets;

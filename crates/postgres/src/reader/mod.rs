@@ -10,6 +10,8 @@ pub(crate) mod evidence;
 pub(crate) mod facets;
 mod plan;
 mod position;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, future::Future, time::Duration};
 
@@ -38,7 +40,6 @@ pub(crate) const FIND: &str = concat!(
 );
 
 /// Reads of one namespace.
-#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     engine: &'a Engine,
 }
@@ -51,6 +52,11 @@ impl<'a> Reader<'a> {
     /// The number of the namespace.
     pub(crate) fn ns(&self) -> i32 {
         self.engine.ns
+    }
+
+    /// What "stored" means on the server, as it was when the store was opened.
+    pub(crate) fn level(&self) -> &'a str {
+        &self.engine.level
     }
 
     /// The settings of the store.
@@ -156,6 +162,7 @@ impl Drop for Snapshot {
 /// Plans along indexes. A list has one sensible index, which a planner without statistics of the namespace misses; and
 /// its cost must not grow with what it does not show.
 pub(crate) const INDEXES: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+     SET LOCAL enable_indexonlyscan = off; \
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_sort = off; \
      SET LOCAL jit = off;";
 

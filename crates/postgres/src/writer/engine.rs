@@ -241,10 +241,12 @@ pub(crate) fn busy(operation: &'static str) -> BackendError {
     BackendError::new(BACKEND, operation, BackendKind::Busy).retryable().not_applied()
 }
 
-/// Plans along indexes. What a write looks for it knows by key; a planner that has no statistics of a table yet, or
-/// keeps a plan from when it was small, would rather read all of a namespace.
-const INDEXES: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off;";
+/// All statements of writers go along indexes, by keys or in the order of an index with a limit. A planner that looks at
+/// the values is misled by them: it takes a namespace that its statistics don't know for an empty one, and reads all of
+/// it. So plans are made without the values, once for each connection.
+const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off; \
+     SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ";
 
 /// Settings for one transaction stand inside it, because behind a pooler the session is somebody else's afterwards.
 fn begin(config: &PostgresConfig, local: bool) -> SqlStr {
@@ -254,7 +256,7 @@ fn begin(config: &PostgresConfig, local: bool) -> SqlStr {
     // Safe: constants and numbers.
     AssertSqlSafe(format!(
         "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
-         SET LOCAL idle_in_transaction_session_timeout = {idle}; {INDEXES} {commit}\
+         SET LOCAL idle_in_transaction_session_timeout = {idle}; {commit}{PLANS}\
          SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     ))
     .into_sql_str()

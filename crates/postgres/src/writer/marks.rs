@@ -5,17 +5,19 @@
 //! useless entries of the index leaves a mark at the last row that it took, and the next looks begin behind it. What
 //! becomes due before the mark (an entry whose predecessor was closed, or one that another process gave back) is found
 //! by looks from the beginning: there is one each second, and one more when a claim gets fewer than it asked for, as
-//! long as such looks take a small part of the time. So nothing is passed over for longer than a second, or two when a
-//! look from the beginning fails. When one meets few useless entries, the mark is gone.
+//! long as such looks take a small part of the time. So nothing is passed over for longer than a second, or four times as
+//! long as a look from the beginning takes where that is more; or twice that when one fails. When one meets few useless
+//! entries, the mark is gone.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use baldur_core::name::{Domain, ServiceName};
 use sqlx::types::Uuid;
+use tokio::time::Instant;
 
 /// What a range of the index is of.
 pub(super) type Key = (Domain, Option<ServiceName>);
@@ -30,8 +32,11 @@ const USELESS: u64 = 4_000;
 /// How long claims look behind the mark only.
 const LOOK_BACK: Duration = Duration::from_secs(1);
 
-/// Claims that get too little look from the beginning at most once in so many times of what that takes.
-const SHARE: u32 = 10;
+/// And in how many times of what a look from the beginning takes there is one at most.
+const SHARE: u32 = 4;
+
+/// The same for claims that get too little.
+const SHARE_OF_SHORT: u32 = 10;
 
 /// The marks of a process.
 #[derive(Debug, Default)]
@@ -80,14 +85,13 @@ impl Marks {
 
     /// Where to begin at `now`.
     pub(super) fn begin(&self, key: &Key, now: Instant) -> Look {
-        self.lock().begin(key, now, LOOK_BACK)
+        self.lock().begin(key, now, Mark::apart)
     }
 
     /// A look from the beginning after one behind the mark gave too little; `None` when the last one was just now.
     pub(super) fn begin_again(&self, key: &Key, now: Instant) -> Option<Look> {
         let mut inner = self.lock();
-        let took = inner.marks.get(key).map_or(Duration::ZERO, |mark| mark.took);
-        let look = inner.begin(key, now, LOOK_BACK.min(took * SHARE));
+        let look = inner.begin(key, now, |mark| mark.apart().min(mark.took * SHARE_OF_SHORT));
         look.after.is_none().then_some(look)
     }
 
@@ -97,10 +101,17 @@ impl Marks {
     }
 }
 
+impl Mark {
+    /// How long after a look from the beginning the next one comes.
+    fn apart(&self) -> Duration {
+        LOOK_BACK.max(self.took * SHARE)
+    }
+}
+
 impl Inner {
-    fn begin(&mut self, key: &Key, now: Instant, apart: Duration) -> Look {
+    fn begin(&mut self, key: &Key, now: Instant, apart: impl Fn(&Mark) -> Duration) -> Look {
         let Some(mark) = self.marks.get_mut(key) else { return Look { after: None, turn: 0 } };
-        if now.saturating_duration_since(mark.looked) < apart {
+        if now.saturating_duration_since(mark.looked) < apart(mark) {
             return Look { after: Some(mark.after), turn: mark.turn };
         }
         // The others go on behind the mark meanwhile.
@@ -129,5 +140,114 @@ impl Inner {
         self.turn += 1;
         let mark = Mark { after, looked: began, took, turn: self.turn };
         self.marks.insert(key.clone(), mark);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        (Domain::parse("payment").expect("a name"), None)
+    }
+
+    fn at(place: i64) -> Position {
+        (place, 0, Uuid::nil())
+    }
+
+    fn seen(useless: u64, last: Option<i64>) -> Seen {
+        Seen { useless, last: last.map(at), took: Duration::from_millis(20) }
+    }
+
+    /// Marks after a long look from the beginning, that took rows up to 10 at `start`.
+    fn marked(start: Instant) -> Marks {
+        let marks = Marks::default();
+        let look = marks.begin(&key(), start);
+        assert_eq!(look.after, None);
+        marks.end(&key(), &look, seen(USELESS + 1, Some(10)), start);
+        marks
+    }
+
+    #[test]
+    fn ordinary_looks_begin_at_the_beginning() {
+        let (marks, now) = (Marks::default(), Instant::now());
+        for _ in 0..3 {
+            let look = marks.begin(&key(), now);
+            assert_eq!(look.after, None);
+            marks.end(&key(), &look, seen(USELESS, Some(10)), now);
+        }
+    }
+
+    #[test]
+    fn a_long_look_leaves_a_mark_that_moves_on() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let look = marks.begin(&key(), start);
+        assert_eq!(look.after, Some(at(10)));
+        marks.end(&key(), &look, seen(0, Some(20)), start);
+        assert_eq!(marks.begin(&key(), start).after, Some(at(20)));
+        // One that found nothing knows no better place.
+        marks.end(&key(), &look, seen(0, None), start);
+        assert_eq!(marks.begin(&key(), start).after, Some(at(20)));
+    }
+
+    #[test]
+    fn one_look_each_second_begins_at_the_beginning() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let late = start + LOOK_BACK;
+        assert_eq!(marks.begin(&key(), late - Duration::from_millis(1)).after, Some(at(10)));
+        assert_eq!(marks.begin(&key(), late).after, None);
+        // The others go on meanwhile, until it is time again, whatever became of that look.
+        assert_eq!(marks.begin(&key(), late).after, Some(at(10)));
+        assert_eq!(marks.begin(&key(), late + LOOK_BACK).after, None);
+    }
+
+    #[test]
+    fn looks_from_the_beginning_take_a_part_of_the_time() {
+        let start = Instant::now();
+        let marks = Marks::default();
+        let look = marks.begin(&key(), start);
+        let took = Duration::from_secs(2);
+        let seen = Seen { took, ..seen(USELESS + 1, Some(10)) };
+        marks.end(&key(), &look, seen, start);
+        let late = start + took * SHARE;
+        assert!(marks.begin_again(&key(), late - Duration::from_millis(1)).is_none());
+        assert_eq!(marks.begin(&key(), late - Duration::from_millis(1)).after, Some(at(10)));
+        assert_eq!(marks.begin(&key(), late).after, None);
+    }
+
+    #[test]
+    fn too_little_makes_another_look_when_looks_are_cheap_enough() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let soon = start + Duration::from_millis(199);
+        assert!(marks.begin_again(&key(), soon).is_none());
+        let later = start + Duration::from_millis(200);
+        assert_eq!(marks.begin_again(&key(), later).map(|look| look.after), Some(None));
+        assert!(marks.begin_again(&key(), later).is_none(), "somebody looks already");
+    }
+
+    #[test]
+    fn what_was_found_before_the_mark_is_followed_by_what_stands_behind_it() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let ahead = marks.begin(&key(), start);
+        let late = start + LOOK_BACK;
+        let back = marks.begin(&key(), late);
+        marks.end(&key(), &back, seen(USELESS + 1, Some(5)), late);
+        // A look that had begun behind the old mark does not move the new one.
+        marks.end(&key(), &ahead, seen(0, Some(30)), start);
+        assert_eq!(marks.begin(&key(), late).after, Some(at(5)));
+    }
+
+    #[test]
+    fn the_mark_goes_with_the_useless_entries() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let late = start + LOOK_BACK;
+        let look = marks.begin(&key(), late);
+        marks.end(&key(), &look, seen(0, None), late);
+        assert_eq!(marks.begin(&key(), late).after, None);
     }
 }

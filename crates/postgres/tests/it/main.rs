@@ -1,4 +1,13 @@
 //! Tests on real servers.
 
+mod capture;
+mod claiming;
+mod claims;
+mod database;
+mod heads;
+mod lab;
+mod migrations;
 mod poolers;
+mod reads;
+mod settles;
 mod support;
