@@ -31,6 +31,7 @@ pub(super) async fn beside_resolved(server: &Server, plan: &Plan) -> Result<Vec<
         let empty = Ours::fresh(server).await?;
         empty.ports().capture(load.take(BATCH), BATCH).await?;
         empty.ports().claim_and_settle(CLAIM, CLAIM).await?;
+        empty.database.analyze().await?;
         let ours = full.ports().capture(load.take(count), BATCH).await?;
         let limit = empty.ports().capture(load.take(count), BATCH).await?;
         captures.add(per_second(count, ours), per_second(count, limit));

@@ -51,6 +51,7 @@ pub(super) async fn claims_under_a_held_one(
         for ours in [&free, &held] {
             ours.ports().capture(load.take(count + CLAIM), BATCH).await?;
             ours.ports().claim_and_settle(CLAIM, CLAIM).await?;
+            ours.database.analyze().await?;
         }
         let ours = held.ports().claim_and_settle(count, CLAIM).await?;
         let limit = free.ports().claim_and_settle(count, CLAIM).await?;

@@ -71,6 +71,13 @@ impl Database {
         Ok(self.server.clone().database(&self.name).connect().await?)
     }
 
+    /// Gathers statistics, as the server does by itself within a minute.
+    pub(super) async fn analyze(&self) -> Result<(), Failure> {
+        let mut conn = self.connect().await?;
+        sqlx::raw_sql("ANALYZE").execute(&mut conn).await?;
+        Ok(conn.close().await?)
+    }
+
     /// Removes it with all that is in it.
     pub(super) async fn remove(self) -> Result<(), Failure> {
         let mut conn = self.server.connect().await?;

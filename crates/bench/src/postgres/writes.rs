@@ -72,6 +72,8 @@ async fn capture_with(
         // Connections, plans and combinations that a running store has.
         ours.ports().capture_concurrently(limits.of(load.take(CLIENTS * 8)), CLIENTS).await?;
         limit.raw.capture(&load.take(CLIENTS * 8), CLIENTS).await?;
+        ours.database.analyze().await?;
+        limit.database.analyze().await?;
 
         let count = plan.single_ops;
         let took = ours.ports().capture(limits.of(load.take(count)), 1).await?;
@@ -117,6 +119,8 @@ pub(super) async fn claim_and_settle(server: &Server, plan: &Plan) -> Result<Fig
         // Connections and plans that a running store has.
         ours.ports().claim_and_settle(CLAIM, CLAIM).await?;
         limit.raw.claim_and_settle(CLAIM, CLAIM).await?;
+        ours.database.analyze().await?;
+        limit.database.analyze().await?;
         let took = ours.ports().claim_and_settle(count, CLAIM).await?;
         let raw = limit.raw.claim_and_settle(count, CLAIM).await?;
         rounds.add(per_second(count, took), per_second(count, raw));
