@@ -1,7 +1,7 @@
 -- Capture inside a host's own transaction: by the program, or by SQL from any language.
 
 CREATE TABLE baldur.intake (
-    ns         integer NOT NULL,
+    ns         integer NOT NULL REFERENCES baldur.namespaces,
     pos        bigint  GENERATED ALWAYS AS IDENTITY,
     id         uuid    NOT NULL,
     -- When it was captured, by the server's clock.

@@ -3,7 +3,9 @@
 mod capture;
 mod claiming;
 mod claims;
+mod counters;
 mod database;
+mod group_commit;
 mod heads;
 mod lab;
 mod migrations;
