@@ -18,7 +18,13 @@ pub(crate) struct Args {
     /// Only figures whose name contains this text.
     #[arg(long)]
     pub(crate) only: Option<String>,
+    /// Only figures of this store or part: the first column of the table.
+    #[arg(long)]
+    store: Option<String>,
 }
+
+/// How many entries a store holds at most.
+const FULL: usize = 1_000_000;
 
 /// How much to measure.
 #[derive(Clone, Debug)]
@@ -32,6 +38,13 @@ pub(crate) struct Plan {
     pub(crate) sizes: Vec<usize>,
 }
 
+impl Plan {
+    /// Whether it may take as long as it takes.
+    pub(crate) fn is_full(&self) -> bool {
+        self.sizes.contains(&FULL)
+    }
+}
+
 impl Args {
     pub(crate) fn plan(&self) -> Plan {
         if self.quick {
@@ -40,9 +53,13 @@ impl Args {
         let mut plan =
             Plan { rounds: 5, batch_ops: 20_000, single_ops: 500, sizes: vec![10_000, 100_000] };
         if self.full {
-            plan.sizes.push(1_000_000);
+            plan.sizes.push(FULL);
         }
         plan
+    }
+
+    pub(crate) fn wants_store(&self, store: &str) -> bool {
+        self.store.as_ref().is_none_or(|only| only == store)
     }
 
     pub(crate) fn wants(&self, name: &str) -> bool {

@@ -13,7 +13,7 @@ use tokio::sync::Barrier;
 use crate::{
     args::{Args, Plan},
     figures::{Figure, Rounds, per_second},
-    ours::Failure,
+    ours::{APP, Failure},
 };
 
 /// How many tasks share the breaker.
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: &Args, plan: &Plan) -> Result<Vec<Figure>, Failure
         if !args.wants(&name) {
             continue;
         }
-        let mut rounds = Rounds::rate("app", &name, "one task").target(TARGET);
+        let mut rounds = Rounds::rate(APP, &name, "one task").target(TARGET);
         let decisions = plan.batch_ops * 50;
         for _ in 0..plan.rounds {
             let many = decide(&breaker(window)?, TASKS, decisions).await?;

@@ -83,6 +83,10 @@ impl Rounds {
         Self::new(store, name, "µs", Better::Lower, against)
     }
 
+    pub(crate) fn bytes(store: &'static str, name: &str, against: &'static str) -> Self {
+        Self::new(store, name, "bytes", Better::Lower, against)
+    }
+
     fn new(
         store: &'static str,
         name: &str,

@@ -16,8 +16,10 @@ mod load;
 mod memory;
 mod ours;
 mod outbox;
+mod postgres;
 mod protect;
 mod raw;
+mod reading;
 mod report;
 mod spool;
 mod sqlite;
@@ -46,11 +48,25 @@ async fn main() -> ExitCode {
 
 async fn run(args: &Args) -> Result<Vec<Figure>, Failure> {
     let plan = args.plan();
-    let mut figures = protect::run(args, &plan).await?;
-    figures.extend(breaker::run(args, &plan).await?);
-    figures.extend(outbox::run(args, &plan).await?);
-    figures.extend(memory::run(args, &plan).await?);
-    figures.extend(sqlite::run(args, &plan).await?);
-    figures.extend(spool::run(args, &plan).await?);
+    let mut figures = Vec::new();
+    if args.wants_store(protect::PART) {
+        figures.extend(protect::run(args, &plan).await?);
+    }
+    if args.wants_store(ours::APP) {
+        figures.extend(breaker::run(args, &plan).await?);
+        figures.extend(outbox::run(args, &plan).await?);
+    }
+    if args.wants_store(memory::STORE) {
+        figures.extend(memory::run(args, &plan).await?);
+    }
+    if args.wants_store(sqlite::STORE) {
+        figures.extend(sqlite::run(args, &plan).await?);
+    }
+    if args.wants_store(postgres::STORE) {
+        figures.extend(postgres::run(args, &plan).await?);
+    }
+    if args.wants_store(spool::STORE) {
+        figures.extend(spool::run(args, &plan).await?);
+    }
     Ok(figures)
 }

@@ -16,7 +16,7 @@ use crate::{
     ours::{Failure, Ports},
 };
 
-const STORE: &str = "memory";
+pub(crate) const STORE: &str = "memory";
 const AGAINST: &str = "a map behind a lock";
 const BATCH: usize = 500;
 const CLIENTS: usize = 64;

@@ -13,6 +13,9 @@ use baldur_core::{
 
 use crate::load;
 
+/// What the figures of the services go by, in place of a store.
+pub(crate) const APP: &str = "app";
+
 /// Anything that goes wrong ends the run: a figure of a failing store is worth nothing.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 

@@ -17,7 +17,7 @@ use crate::{
     args::{Args, Plan},
     figures::{Figure, Rounds, per_second},
     load::REQUEST_BYTES,
-    ours::Failure,
+    ours::{APP, Failure},
 };
 
 /// Putting may cost at most as much as building.
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: &Args, plan: &Plan) -> Result<Vec<Figure>, Failure
         ..OutboxPolicy::default()
     };
     let outbox = Outbox::start(Arc::clone(&store), store, Ledger::new(), &env, policy)?;
-    let mut rounds = Rounds::time("app", name, "building the entry").target(TARGET);
+    let mut rounds = Rounds::time(APP, name, "building the entry").target(TARGET);
     for _ in 0..plan.rounds {
         let began = SystemClock.mono();
         let captures = (0..plan.batch_ops)

@@ -19,7 +19,7 @@ use crate::{
     ours::Failure,
 };
 
-const PART: &str = "protect";
+pub(crate) const PART: &str = "protect";
 const AGAINST: &str = "the bare call, with its timeout and two clock reads";
 const CALLS: usize = 200_000;
 const TASKS: usize = 64;

@@ -18,7 +18,7 @@ use crate::{
     ours::Failure,
 };
 
-const STORE: &str = "spool";
+pub(crate) const STORE: &str = "spool";
 const AGAINST: &str = "write + fdatasync";
 
 /// What the project promises of the spool, as a part of the limit.

@@ -18,7 +18,7 @@ use crate::{
     raw::Raw,
 };
 
-const STORE: &str = "sqlite";
+pub(crate) const STORE: &str = "sqlite";
 const AGAINST: &str = "raw sqlx";
 
 /// Rows in one commit of the batch figures, on both sides.

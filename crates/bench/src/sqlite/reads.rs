@@ -2,46 +2,22 @@
 
 use std::time::Duration;
 
-use baldur_core::{Clock as _, Cursor, Filter, PageSize, Status, SystemClock};
+use baldur_core::{Clock as _, Cursor, PageSize, SystemClock};
 
 use super::{AGAINST, BATCH, Pair, STORE};
 use crate::{
     args::{Args, Plan},
     figures::{Figure, Rounds, micros_each},
-    load::{self, Load},
+    load::Load,
     ours::Failure,
+    reading::{Read, middle},
 };
 
-/// What is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Read {
-    FirstPage,
-    DeepPage,
-    FilteredPage,
-    Count,
-    Facets,
-}
-
-impl Read {
-    const ALL: [Self; 5] =
-        [Self::FirstPage, Self::DeepPage, Self::FilteredPage, Self::Count, Self::Facets];
-
-    /// How often it is done in a round: long enough for a clock, short enough for the patience of people.
-    fn times(self) -> usize {
-        match self {
-            Self::FirstPage | Self::DeepPage | Self::FilteredPage => 200,
-            Self::Count | Self::Facets => 2_000,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::FirstPage => "list, page 1 of 50",
-            Self::DeepPage => "list, a page of 50 in the middle",
-            Self::FilteredPage => "list, page 1 of a domain and status",
-            Self::Count => "count of a status",
-            Self::Facets => "facets",
-        }
+/// How often it is done in a round: long enough for a clock, short enough for the patience of people.
+fn times(read: Read) -> usize {
+    match read {
+        Read::FirstPage | Read::DeepPage | Read::FilteredPage => 200,
+        Read::Count | Read::Facets => 2_000,
     }
 }
 
@@ -56,7 +32,7 @@ pub(super) async fn run(args: &Args, plan: &Plan) -> Result<Vec<Figure>, Failure
     let mut stores = Vec::new();
     for size in plan.sizes.iter().copied() {
         let pair = filled(size).await?;
-        let middle = middle(&pair, size).await?;
+        let middle = middle(&pair.ports(), size).await?;
         stores.push(Sized { size, pair, middle });
     }
     let mut figures = Vec::new();
@@ -90,23 +66,13 @@ async fn filled(size: usize) -> Result<Pair, Failure> {
     Ok(pair)
 }
 
-/// The position of the entry in the middle of the list.
-async fn middle(pair: &Pair, size: usize) -> Result<Option<Cursor>, Failure> {
-    let limit = PageSize::new(PageSize::MAX)?;
-    let mut after = None;
-    for _ in 0..size / 2 / limit.get() {
-        after = pair.ports().page(Filter::default(), after, limit).await?;
-    }
-    Ok(after)
-}
-
 async fn measure(store: &mut Sized, plan: &Plan, read: Read) -> Result<Figure, Failure> {
     let Sized { size, pair, middle } = store;
     let mut rounds = Rounds::time(STORE, read.name(), AGAINST).at_size(u64::try_from(*size)?);
     for _ in 0..plan.rounds {
         let ours = ours(pair, read, *middle).await?;
         let limit = limit(pair, read, *middle).await?;
-        rounds.add(micros_each(read.times(), ours), micros_each(read.times(), limit));
+        rounds.add(micros_each(times(read), ours), micros_each(times(read), limit));
     }
     Ok(rounds.done())
 }
@@ -124,41 +90,19 @@ async fn growth(
     for _ in 0..plan.rounds {
         let large = ours(&larger.pair, read, larger.middle).await?;
         let small = ours(&smallest.pair, read, smallest.middle).await?;
-        rounds.add(micros_each(read.times(), large), micros_each(read.times(), small));
+        rounds.add(micros_each(times(read), large), micros_each(times(read), small));
     }
     Ok(rounds.done())
 }
 
 async fn ours(pair: &Pair, read: Read, middle: Option<Cursor>) -> Result<Duration, Failure> {
-    let ports = pair.ports();
-    let start = SystemClock.mono();
-    for _ in 0..read.times() {
-        match read {
-            Read::FirstPage => {
-                ports.page(Filter::default(), None, PageSize::default()).await?;
-            }
-            Read::DeepPage => {
-                ports.page(Filter::default(), middle, PageSize::default()).await?;
-            }
-            Read::FilteredPage => {
-                let filter = Filter {
-                    domain: Some(load::domain(1)),
-                    statuses: vec![Status::Pending],
-                    ..Filter::default()
-                };
-                ports.page(filter, None, PageSize::default()).await?;
-            }
-            Read::Count => ports.count().await?,
-            Read::Facets => ports.facets().await?,
-        }
-    }
-    Ok(SystemClock.mono().saturating_sub(start))
+    read.ours(&pair.ports(), times(read), middle).await
 }
 
 async fn limit(pair: &mut Pair, read: Read, middle: Option<Cursor>) -> Result<Duration, Failure> {
     let page = PageSize::default().get();
     let start = SystemClock.mono();
-    for _ in 0..read.times() {
+    for _ in 0..times(read) {
         match read {
             // The raw side has no filters: a page by position is the least that a filtered page can cost.
             Read::FirstPage | Read::FilteredPage => {

@@ -1,14 +1,17 @@
 //! Finding and locking the entries that have been due longest.
 //!
-//! Each domain is a range of an index, read from its beginning. Rows that another claim has locked are passed over. Of
-//! several domains each gives as many as are asked for, so a claim holds some that it doesn't take until its end, and
-//! claims of the same moment pass over them: they get others, or fewer than they might.
+//! Each domain is a range of an index, read from its beginning. Rows that another claim has locked are passed over.
+//!
+//! Of one domain, rows are locked as they are found. Of several, each would give as many as are asked for, and most of
+//! those be locked for nothing. So they are first found, and then locked in due order until there are enough. Claims of
+//! the same moment find the same rows; one that comes too late for too many of them locks what each domain gives. Then it
+//! holds some that it doesn't take until its end, which others pass over.
 //!
 //! Where old versions of rows can't be cleaned up, because some transaction of the server is open for long, the
 //! beginning of the range fills with entries that were claimed long ago; then a claim starts further on, see
 //! [`Marks`](super::marks::Marks).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use baldur_core::{
     EntryId,
@@ -31,10 +34,10 @@ pub(super) struct Wanted<'a> {
     pub(super) most: usize,
 }
 
-/// For each domain the rows after a position, locked, and how many entries of the index were met on the way. The server
+/// For each domain the rows after a position, and how many entries of the index were met on the way. The server
 /// counts those for each transaction (`track_counts`, without which the numbers stay 0).
 macro_rules! due {
-    ($index:literal, $and:literal) => {
+    ($index:literal, $and:literal, $lock:literal) => {
         concat!(
             "SELECT d.place, b.met, q.met, q.ids, q.times, q.captured FROM \
              (SELECT pg_stat_get_xact_tuples_returned('baldur.",
@@ -50,17 +53,36 @@ macro_rules! due {
             $and,
             "AND s.status = 'pending' AND s.order_head AND s.replayable AND s.next_attempt_at <= $3 \
              AND (s.next_attempt_at, s.created_at, s.id) > (d.at, d.created_at, d.id) \
-             ORDER BY s.next_attempt_at, s.created_at, s.id LIMIT $4 \
-             FOR NO KEY UPDATE OF s SKIP LOCKED) h) q ORDER BY q.met"
+             ORDER BY s.next_attempt_at, s.created_at, s.id LIMIT $4",
+            $lock,
+            ") h) q ORDER BY q.met"
         )
     };
 }
 
+/// The due heads of some domains, locked.
+pub(crate) const DUE: &str = due!("states_due", "", " FOR NO KEY UPDATE OF s SKIP LOCKED");
+
 /// The due heads of some domains.
-pub(crate) const DUE: &str = due!("states_due", "");
+pub(crate) const FIND: &str = due!("states_due", "", "");
+
+/// The due heads of some domains and one dependency, locked.
+pub(crate) const DUE_OF_DEPENDENCY: &str =
+    due!("states_due_dependency", "AND s.dependency = $8 ", " FOR NO KEY UPDATE OF s SKIP LOCKED");
 
 /// The due heads of some domains and one dependency.
-pub(crate) const DUE_OF_DEPENDENCY: &str = due!("states_due_dependency", "AND s.dependency = $8 ");
+pub(crate) const FIND_OF_DEPENDENCY: &str =
+    due!("states_due_dependency", "AND s.dependency = $8 ", "");
+
+/// Locks of these rows, in their order, as many as are asked for and are still due. They are found by id: the index of due
+/// entries does not know that they are few, and `coalesce` keeps the planner from it.
+pub(crate) const LOCK: &str = "SELECT s.id FROM unnest($2::uuid[]) WITH ORDINALITY v(id, place) \
+     JOIN baldur.states s ON s.ns = $1 AND s.id = v.id \
+     WHERE coalesce(s.status, '') = 'pending' AND s.order_head AND s.replayable AND s.next_attempt_at <= $3 \
+     ORDER BY v.place LIMIT $4 FOR NO KEY UPDATE OF s SKIP LOCKED";
+
+/// How many rows are tried for each that is asked for, since claims of the same moment may hold some.
+const TRIED: usize = 2;
 
 /// Locks the entries that have been due longest, and answers them in that order.
 pub(super) async fn lock(
@@ -103,11 +125,22 @@ async fn look(
     looks: &[Look],
 ) -> Result<BTreeSet<Position>, StepError> {
     let before = Instant::now();
-    let found = scan(session, wanted, keys, looks).await?;
-    let took = before.elapsed();
-    let mut all: BTreeMap<Position, usize> = BTreeMap::new();
-    for (index, Found { positions, .. }) in found.iter().enumerate() {
-        all.extend(positions.iter().map(|position| (*position, index)));
+    let locks = if keys.len() > 1 { Locks::Later } else { Locks::AtOnce };
+    let mut found = scan(session, wanted, keys, looks, locks).await?;
+    let mut took = before.elapsed();
+    let mut all = merged(&found);
+    if locks == Locks::Later {
+        let tried: Vec<Uuid> = all.keys().take(wanted.most * TRIED).map(|(_, _, id)| *id).collect();
+        let locked = lock_found(session, wanted.most, &tried).await?;
+        let enough = wanted.most.min(all.len());
+        all.retain(|(_, _, id), _| locked.contains(id));
+        if all.len() < enough {
+            // Rows that this transaction has locked are found again.
+            let again = Instant::now();
+            found = scan(session, wanted, keys, looks, Locks::AtOnce).await?;
+            took = again.elapsed();
+            all = merged(&found);
+        }
     }
     let taken: Vec<(Position, usize)> = all.into_iter().take(wanted.most).collect();
     for (index, Found { place, useless, .. }) in found.iter().enumerate() {
@@ -118,6 +151,36 @@ async fn look(
         }
     }
     Ok(taken.into_iter().map(|(position, _)| position).collect())
+}
+
+/// When rows are locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Locks {
+    AtOnce,
+    Later,
+}
+
+/// The rows of all domains in due order, and of which domain each is.
+fn merged(found: &[Found]) -> BTreeMap<Position, usize> {
+    let of_one = |(index, found): (usize, &Found)| -> Vec<(Position, usize)> {
+        found.positions.iter().map(|position| (*position, index)).collect()
+    };
+    found.iter().enumerate().flat_map(of_one).collect()
+}
+
+/// Locks rows in their order, as many as are asked for. It waits for nobody.
+async fn lock_found(
+    session: &mut Session,
+    most: usize,
+    tried: &[Uuid],
+) -> Result<HashSet<Uuid>, StepError> {
+    if tried.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (ns, now) = (session.ns, session.now);
+    let locked = sqlx::query_scalar(LOCK).bind(ns).bind(tried).bind(now.as_micros());
+    let locked: Vec<Uuid> = locked.bind(limit(most)).fetch_all(session.conn()).await?;
+    Ok(locked.into_iter().collect())
 }
 
 /// What a look at one domain gave.
@@ -134,11 +197,18 @@ async fn scan(
     wanted: Wanted<'_>,
     keys: &[Key],
     looks: &[Look],
+    locks: Locks,
 ) -> Result<Vec<Found>, StepError> {
     let Wanted { dependency, most, .. } = wanted;
     let (ns, now) = (session.ns, session.now);
     let from = |look: &Look| look.after.unwrap_or((i64::MIN, i64::MIN, Uuid::nil()));
-    let query = sqlx::query(if dependency.is_some() { DUE_OF_DEPENDENCY } else { DUE })
+    let sql = match (locks, dependency) {
+        (Locks::AtOnce, None) => DUE,
+        (Locks::AtOnce, Some(_)) => DUE_OF_DEPENDENCY,
+        (Locks::Later, None) => FIND,
+        (Locks::Later, Some(_)) => FIND_OF_DEPENDENCY,
+    };
+    let query = sqlx::query(sql)
         .bind(ns)
         .bind(keys.iter().map(|(domain, _)| domain.as_str()).collect::<Vec<_>>())
         .bind(now.as_micros())

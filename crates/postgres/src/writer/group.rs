@@ -1,13 +1,15 @@
 //! Writes that wait at the same time and are committed together.
 //!
 //! Each kind has its queue. While the writers are busy the queue fills, and the next transaction takes along what is
-//! there; a lonely write waits for nobody.
+//! there; a lonely write waits for nobody. Small transactions of one kind are few at a time: what they cost is mostly
+//! their round trips and their commit, so that few that take more along do more than many that take less.
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use baldur_core::BackendError;
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -17,6 +19,12 @@ use super::{
     fold,
 };
 use crate::error::closed;
+
+/// So many transactions of a kind run at a time, however few rows they have: one is committed while the next is made.
+const FEW: usize = 2;
+
+/// So many rows are worth one more.
+const ENOUGH: usize = 64;
 
 /// The write of one caller, and where its answers go.
 struct Waiting<W: Work> {
@@ -80,6 +88,7 @@ async fn serve<W: Work>(
     mut end: End,
 ) {
     let mut closing = false;
+    let mut running = JoinSet::new();
     loop {
         let first = tokio::select! {
             biased;
@@ -90,44 +99,79 @@ async fn serve<W: Work>(
             }
             first = waiting.recv() => first,
         };
-        let Some(first) = first else { return };
+        let Some(first) = first else { break };
+        let mut group = Group::of(first);
+        turn(&mut group, &mut waiting, &mut running).await;
         let limit = engine.config.answer_timeout;
         let permit = timeout(limit, Arc::clone(&engine.writers).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
-            let Waiting { items, reply } = first;
-            // Who went away does not hear it.
-            let _ = reply.send(fail_all::<W>(items.len(), &busy(W::OPERATION)));
+            for Waiting { items, reply } in group.waiting {
+                // Who went away does not hear it.
+                let _ = reply.send(fail_all::<W>(items.len(), &busy(W::OPERATION)));
+            }
             continue;
         };
-        let group = gather(first, &mut waiting, engine.config.max_rows_per_commit).await;
+        group.gather(&mut waiting, engine.config.max_rows_per_commit).await;
         let engine = Arc::clone(&engine);
-        tokio::spawn(async move {
-            run(&engine, group).await;
+        running.spawn(async move {
+            run(&engine, group.waiting).await;
             drop(permit);
         });
     }
+    // Dropped, it would end what runs.
+    while running.join_next().await.is_some() {}
 }
 
-/// Takes along what is queued. Yields while that brings more: callers that were just answered often ask again.
-async fn gather<W: Work>(
-    first: Waiting<W>,
+/// Waits until few transactions run, or there are enough rows for one more, and takes along what comes meanwhile.
+async fn turn<W: Work>(
+    group: &mut Group<W>,
     waiting: &mut mpsc::Receiver<Waiting<W>>,
-    max_rows: usize,
-) -> Vec<Waiting<W>> {
-    let mut rows = first.items.len();
-    let mut group = vec![first];
-    loop {
-        let before = rows;
-        while rows < max_rows
-            && let Ok(next) = waiting.try_recv()
-        {
-            rows += next.items.len();
-            group.push(next);
+    running: &mut JoinSet<()>,
+) {
+    while running.try_join_next().is_some() {}
+    while running.len() >= std::env::var("PG_FEW").map_or(FEW, |v| v.parse().unwrap())
+        && group.rows < ENOUGH
+    {
+        tokio::select! {
+            next = waiting.recv() => match next {
+                Some(next) => group.push(next),
+                None => return,
+            },
+            _ = running.join_next() => {}
         }
-        if rows == before || rows >= max_rows {
-            return group;
+    }
+}
+
+/// Writes that are done together.
+struct Group<W: Work> {
+    waiting: Vec<Waiting<W>>,
+    rows: usize,
+}
+
+impl<W: Work> Group<W> {
+    fn of(first: Waiting<W>) -> Self {
+        Self { rows: first.items.len(), waiting: vec![first] }
+    }
+
+    fn push(&mut self, next: Waiting<W>) {
+        self.rows += next.items.len();
+        self.waiting.push(next);
+    }
+
+    /// Takes along what is queued. Yields while that brings more: callers that were just answered often ask again.
+    async fn gather(&mut self, queue: &mut mpsc::Receiver<Waiting<W>>, max_rows: usize) {
+        loop {
+            let before = self.rows;
+            while self.rows < max_rows
+                && let Ok(next) = queue.try_recv()
+            {
+                self.push(next);
+            }
+            if self.rows == before || self.rows >= max_rows {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     }
 }
 
