@@ -141,7 +141,7 @@ async fn each_kind_of_damage_is_found() {
 }
 
 /// What goes wrong with the schema, the role or the server, and what a quick check tells.
-const OUTSIDE: [(&str, &str); 14] = [
+const OUTSIDE: [(&str, &str); 13] = [
     ("DROP INDEX baldur.states_due", "the index `states_due` is missing"),
     ("DROP TABLE baldur.attempts", "the table `attempts` is missing"),
     (
