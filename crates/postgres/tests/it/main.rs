@@ -1,4 +1,6 @@
 //! Tests on real servers.
 
+mod capture;
+mod lab;
 mod poolers;
 mod support;
