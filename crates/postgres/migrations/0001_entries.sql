@@ -239,6 +239,11 @@ CREATE INDEX states_order_replaying ON baldur.states (ns, order_key, created_at,
 CREATE UNIQUE INDEX states_order_head ON baldur.states (ns, order_key)
     WHERE order_key IS NOT NULL AND order_head;
 
+-- Statistics know a new namespace only after the next ANALYZE, and would have it that it has no entries, by which any
+-- index looks as good as the right one. Without them a namespace is one of many, and plans stay.
+ALTER TABLE baldur.entries ALTER COLUMN ns SET STATISTICS 0;
+ALTER TABLE baldur.states ALTER COLUMN ns SET STATISTICS 0;
+
 -- What processes agree on: the states of circuit breakers, and the pace of replays. One row for each dependency.
 CREATE TABLE baldur.breakers (
     ns           integer NOT NULL REFERENCES baldur.namespaces,

@@ -20,6 +20,9 @@
 mod columns;
 mod config;
 mod connect;
+#[cfg(test)]
+#[path = "../tests/it/database.rs"]
+mod database;
 mod enlist;
 mod error;
 mod facets;

@@ -79,7 +79,7 @@ async fn count(
 }
 
 /// How to find the entries of a filter; `None` when there are none.
-async fn ask<'a>(
+pub(super) async fn ask<'a>(
     conn: &mut PgConnection,
     ns: i32,
     filter: &'a Filter,

@@ -10,6 +10,8 @@ pub(crate) mod evidence;
 pub(crate) mod facets;
 mod plan;
 mod position;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, future::Future, time::Duration};
 

@@ -72,6 +72,18 @@ impl SqlText {
             Arg::Words(value) => query.bind(value),
         })
     }
+
+    /// The text, to be explained.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The values.
+    #[cfg(test)]
+    pub(super) fn args(&self) -> &[Arg] {
+        &self.args
+    }
 }
 
 /// The ways to walk over entries in list order.
@@ -229,7 +241,7 @@ impl Ask<'_> {
         sql
     }
 
-    /// How many there are, counted up to `limit`.
+    /// How many there are, counted up to `limit`. In order too, though a number has none: so it goes by the same index.
     pub(super) fn count(&self, limit: i64) -> SqlText {
         let mut sql = SqlText::new("SELECT count(*) FROM (SELECT 1 FROM ");
         // Only what a condition names is looked up.
@@ -239,11 +251,21 @@ impl Ask<'_> {
                 self.ranges(&mut sql);
                 sql.push(" CROSS JOIN LATERAL (SELECT 1 FROM baldur.states x WHERE ");
                 self.of_range(&mut sql);
-                sql.push(" LIMIT ").bind(Arg::Integer(limit)).push(") w");
+                sql.push(" ORDER BY x.created_at, x.id LIMIT ").bind(Arg::Integer(limit));
+                sql.push(") w");
             }
-            Shape::Labels => self.labels(&mut sql, with_state),
-            Shape::States => self.states(&mut sql, ""),
-            Shape::Entries => self.entries(&mut sql, with_state),
+            Shape::Labels => {
+                self.labels(&mut sql, with_state);
+                sql.push(" ORDER BY l.created_at, l.id");
+            }
+            Shape::States => {
+                self.states(&mut sql, "");
+                sql.push(" ORDER BY s.created_at, s.id");
+            }
+            Shape::Entries => {
+                self.entries(&mut sql, with_state);
+                sql.push(" ORDER BY e.created_at, e.id");
+            }
         }
         sql.push(" LIMIT ").bind(Arg::Integer(limit)).push(") c");
         sql
