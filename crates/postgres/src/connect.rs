@@ -1,10 +1,11 @@
 //! Connections, and the pool of them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use baldur_core::BackendError;
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool,
+    ConnectOptions, Connection as _, PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::timeout;
@@ -27,14 +28,29 @@ pub(crate) fn options(url: &PostgresUrl) -> PgConnectOptions {
     }
 }
 
+/// How long a connection may take to show that it lives. A network that forgot it says nothing at all.
+const LIFE_SIGN: Duration = Duration::from_secs(1);
+
 /// The pool. It connects when it has to.
 pub(crate) fn pool(config: &PostgresConfig) -> PgPool {
+    // Enough remains of the acquire timeout for making another one.
+    let life_sign = LIFE_SIGN.min(config.acquire_timeout / 4);
     PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)
-        // A connection that broke is noticed by the statement that meets it; writes begin with one that can be repeated.
-        .test_before_acquire(true)
+        // The pool's own test waits for ever.
+        .test_before_acquire(false)
+        .before_acquire(move |conn, _| {
+            Box::pin(async move { Ok(matches!(timeout(life_sign, conn.ping()).await, Ok(Ok(())))) })
+        })
         .connect_lazy_with(options(&config.url))
+}
+
+/// Gives a connection back to its pool, which asks it for a sign of life. Without one it is closed: the pool itself
+/// would wait for ever, with one place less.
+pub(crate) fn give_back(conn: &mut PoolConnection<Postgres>) {
+    let returned = conn.return_to_pool();
+    tokio::spawn(timeout(LIFE_SIGN, returned));
 }
 
 /// One connection of its own, straight to the server.

@@ -1,6 +1,11 @@
 //! Tests on real servers.
 
 mod capture;
+mod faults_cuts;
+mod faults_hangs;
+mod faults_lab;
+mod faults_silence;
+mod faults_trial;
 mod lab;
 mod poolers;
 mod support;
