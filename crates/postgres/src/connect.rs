@@ -66,18 +66,35 @@ pub(crate) async fn direct(config: &PostgresConfig) -> Result<PgConnection, Back
     }
 }
 
-/// What "stored" means on this server, as it is set up: such as `postgres, synchronous_commit=on`.
+/// What "stored" means on a server.
+#[derive(Debug)]
+pub(crate) struct Level {
+    /// What our transactions set `synchronous_commit` to, so that the text stays true when a role or the server is set up
+    /// anew while we run.
+    pub(crate) commit: &'static str,
+    /// The text, such as `postgres synchronous_commit=on`.
+    pub(crate) text: Cow<'static, str>,
+}
+
+/// What "stored" means on this server, as it is set up.
 ///
-/// A role or database may have `synchronous_commit=off`, by which an acknowledged commit can be lost in a crash. Writers
-/// then turn it on for their transactions, so that the level is at least `local`.
-pub(crate) async fn level(conn: &mut PgConnection) -> Result<Cow<'static, str>, BackendError> {
+/// A role or database may have `synchronous_commit=off`, by which an acknowledged commit can be lost in a crash. Our
+/// transactions use `local` then. Without `fsync` there is nothing that they could do, so the text says so.
+pub(crate) async fn level(conn: &mut PgConnection) -> Result<Level, BackendError> {
     let failed = |error| classify("open", Phase::BeforeCommit, StepError::Sql(error));
     let (commit, fsync): (String, String) =
         sqlx::query_as("SELECT current_setting('synchronous_commit'), current_setting('fsync')")
             .fetch_one(conn)
             .await
             .map_err(failed)?;
-    let commit = if commit == "off" { "local" } else { commit.as_str() };
+    let commit = match commit.as_str() {
+        "off" | "local" => "local",
+        "remote_write" => "remote_write",
+        "remote_apply" => "remote_apply",
+        // The server's own default, also for what later versions may bring.
+        _ => "on",
+    };
     let unsafe_server = if fsync == "on" { "" } else { ", fsync=off" };
-    Ok(format!("postgres synchronous_commit={commit}{unsafe_server}").into())
+    let text = format!("postgres synchronous_commit={commit}{unsafe_server}").into();
+    Ok(Level { commit, text })
 }

@@ -1,7 +1,6 @@
 //! The store: a handle to the pool, the writers and the readers.
 
 use std::{
-    borrow::Cow,
     fmt,
     sync::{
         Arc,
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::{
     config::PostgresConfig,
-    connect,
+    connect::{self, Level},
     error::{closed, said},
     migrate, probe,
     time::StoreTime,
@@ -151,7 +150,7 @@ impl PostgresStore {
 async fn set_up(
     conn: &mut PgConnection,
     config: &PostgresConfig,
-) -> Result<(i32, Cow<'static, str>), BackendError> {
+) -> Result<(i32, Level), BackendError> {
     probe::probe(&connect::options(&config.url)).await?;
     if config.migrate {
         migrate::migrate(conn).await?;

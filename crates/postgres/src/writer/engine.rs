@@ -18,7 +18,7 @@ use tokio::{
 use super::{Answers, Session, Work, limits::NearScopes, marks::Marks};
 use crate::{
     config::PostgresConfig,
-    connect,
+    connect::{self, Level},
     error::{BACKEND, Phase, StepError, classify, is_conflict, is_fault_of_row},
     facets::FacetCache,
     store::PostgresStats,
@@ -73,19 +73,14 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(
-        config: PostgresConfig,
-        ns: i32,
-        level: Cow<'static, str>,
-        time: StoreTime,
-    ) -> Self {
+    pub(crate) fn new(config: PostgresConfig, ns: i32, level: Level, time: StoreTime) -> Self {
         let pool = connect::pool(&config);
         let writers = usize::try_from(config.max_connections / 2).unwrap_or(1);
-        let begin = begin(&config, level.contains("local"));
+        let begin = begin(&config, level.commit);
         Self {
             pool,
             ns,
-            level,
+            level: level.text,
             time,
             facets: FacetCache::default(),
             marks: Marks::default(),
@@ -242,14 +237,14 @@ pub(crate) fn busy(operation: &'static str) -> BackendError {
 }
 
 /// Settings for one transaction stand inside it, because behind a pooler the session is somebody else's afterwards.
-fn begin(config: &PostgresConfig, local: bool) -> SqlStr {
-    let commit = if local { "SET LOCAL synchronous_commit = local; " } else { "" };
+fn begin(config: &PostgresConfig, commit: &'static str) -> SqlStr {
     let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
     let idle = config.answer_timeout.as_millis();
     // Safe: constants and numbers.
     AssertSqlSafe(format!(
         "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
-         SET LOCAL idle_in_transaction_session_timeout = {idle}; {commit}\
+         SET LOCAL idle_in_transaction_session_timeout = {idle}; \
+         SET LOCAL synchronous_commit = {commit}; \
          SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     ))
     .into_sql_str()

@@ -1,6 +1,7 @@
 //! Tests on real servers.
 
 mod capture;
+mod durability;
 mod faults_cancel;
 mod faults_cuts;
 mod faults_hangs;
