@@ -82,7 +82,9 @@ impl Builder {
         let env = env(&settings, Arc::clone(&clock))?;
         let spooling = settings.capture.spooling()?;
         let outbox = settings.outbox.policy()?;
-        let stores = stores::open(&settings.store, &settings.namespace, clock).await?;
+        let drain = settings.spool.draining()?;
+        let spooled = spool.is_some() || settings.spool.dir.is_some();
+        let stores = stores::open(&settings.store, &settings.namespace, clock, spooled).await?;
         let Stores { capture, reader, claims, evidence, pace, .. } = stores.clone();
         let (spool, hooks) = match spool {
             Some(spool) => (Some(spool), hooks),
@@ -91,7 +93,7 @@ impl Builder {
         let finish: Finish = Arc::new(move |capture| finisher.finish(capture));
         let finish = hooks.finish.unwrap_or(finish);
         let hooks = DrainHooks { finish: Some(Arc::clone(&finish)), ..hooks };
-        let plan = Plan { mode: settings.capture.mode.into(), spooling, outbox, hooks };
+        let plan = Plan { mode: settings.capture.mode.into(), spooling, outbox, drain, hooks };
         let pipeline = Pipeline::start(capture, Arc::clone(&reader), spool, plan, &env)?;
         let routes = pipeline.routes().clone();
         let capture = CaptureService::routed(routes, env.clone(), capture_policy);

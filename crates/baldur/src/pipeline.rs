@@ -19,6 +19,7 @@ pub(crate) struct Plan {
     pub(crate) mode: CaptureMode,
     pub(crate) spooling: SpoolingPolicy,
     pub(crate) outbox: OutboxPolicy,
+    pub(crate) drain: DrainPolicy,
     pub(crate) hooks: DrainHooks,
 }
 
@@ -40,7 +41,7 @@ impl Pipeline {
         plan: Plan,
         env: &Env,
     ) -> Result<Self, SettingsError> {
-        let Plan { mode, spooling, outbox, hooks } = plan;
+        let Plan { mode, spooling, outbox, drain, hooks } = plan;
         let ledger = Ledger::new();
         let unusable =
             |key: &str, problem| SettingsError::Unusable { key: key.to_owned(), problem };
@@ -49,8 +50,7 @@ impl Pipeline {
                 None => (store, None, None),
                 Some(spool) => {
                     let store = SpoolingStore::new(store, Arc::clone(&spool), spooling);
-                    let policy = DrainPolicy::default();
-                    let drainer = Drainer::start(&store, ledger.clone(), env, policy, hooks)
+                    let drainer = Drainer::start(&store, ledger.clone(), env, drain, hooks)
                         .map_err(|problem| unusable("spool", problem))?;
                     let durable: Arc<dyn CaptureStore> = Arc::new(store.durable());
                     (Arc::new(store), Some(durable), Some((spool, drainer)))

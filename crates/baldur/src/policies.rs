@@ -4,6 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use baldur_app::{
     capture::{CaptureMode, CapturePolicy, DedupPolicy, OverflowPolicy},
+    drain::DrainPolicy,
     outbox::{OutboxPolicy, WhenOutboxFull},
     replay::{Ramp, RateLimit, ReplayPolicy},
     spooling::SpoolingPolicy,
@@ -13,11 +14,9 @@ use baldur_core::policy::{
     redact::{CardDetection, RedactionRules},
 };
 
-#[cfg(feature = "spool")]
-use crate::settings::SpoolSettings;
 use crate::settings::{
     BackoffSettings, CaptureSettings, CardSettings, JitterSettings, ModeSettings, OutboxSettings,
-    RedactionSettings, ReplaySettings, SettingsError, WhenOutboxFullSettings,
+    RedactionSettings, ReplaySettings, SettingsError, SpoolSettings, WhenOutboxFullSettings,
 };
 
 pub(crate) fn unusable(key: &str, problem: &dyn ToString) -> SettingsError {
@@ -134,6 +133,19 @@ impl CaptureSettings {
     }
 }
 
+impl SpoolSettings {
+    pub(crate) fn draining(&self) -> Result<DrainPolicy, SettingsError> {
+        let Self { park_attempts, park_after, .. } = *self;
+        if park_attempts == 1 || park_attempts > 10_000 {
+            return Err(unusable("spool.park_attempts", &"must be 2 to 10000, or 0 for never"));
+        }
+        if !(Duration::from_secs(1)..=Duration::from_hours(7 * 24)).contains(&park_after) {
+            return Err(unusable("spool.park_after", &"must be 1 s to 7 days"));
+        }
+        Ok(DrainPolicy { park_attempts, park_after, ..DrainPolicy::default() })
+    }
+}
+
 #[cfg(feature = "spool")]
 impl SpoolSettings {
     /// The spool that these settings ask for, if they do.
@@ -142,7 +154,7 @@ impl SpoolSettings {
     ///
     /// When the directory is no absolute path. The ranges are checked when the spool is opened.
     pub fn config(&self) -> Result<Option<baldur_spool::SpoolConfig>, SettingsError> {
-        let Self { dir, max_bytes, segment_bytes } = self;
+        let Self { dir, max_bytes, segment_bytes, max_refused_bytes, .. } = self;
         let Some(dir) = dir.as_ref().filter(|dir| !dir.as_os_str().is_empty()) else {
             return Ok(None);
         };
@@ -152,6 +164,7 @@ impl SpoolSettings {
         let mut config = baldur_spool::SpoolConfig::new(dir);
         config.max_bytes = *max_bytes;
         config.segment_bytes = *segment_bytes;
+        config.max_refused_bytes = *max_refused_bytes;
         config.max_record_bytes = config.max_record_bytes.min(*max_bytes);
         Ok(Some(config))
     }

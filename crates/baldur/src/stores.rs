@@ -5,6 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 #[cfg(any(feature = "memory", feature = "postgres", feature = "sqlite"))]
 use baldur_app::capture::OverflowWatch;
+#[cfg(feature = "postgres")]
+use baldur_core::{Chain, Retry};
 use baldur_core::{
     Clock,
     name::Namespace,
@@ -106,8 +108,8 @@ impl Close for baldur_sqlite::SqliteStore {
 }
 
 #[cfg_attr(
-    not(any(feature = "memory", feature = "postgres", feature = "sqlite")),
-    expect(unused_variables, reason = "a build without stores opens none")
+    not(feature = "postgres"),
+    expect(unused_variables, reason = "what stores in this build don't need")
 )]
 #[cfg_attr(
     not(any(feature = "postgres", feature = "sqlite")),
@@ -117,6 +119,7 @@ pub(crate) async fn open(
     settings: &StoreSettings,
     namespace: &Namespace,
     clock: Arc<dyn Clock>,
+    spooled: bool,
 ) -> Result<Stores, OpenError> {
     let (scheme, rest) = named(settings)?;
     match scheme.name {
@@ -136,7 +139,7 @@ pub(crate) async fn open(
         #[cfg(feature = "postgres")]
         "postgres" => {
             let config = postgres_config(settings, namespace)?;
-            let store = baldur_postgres::PostgresStore::open(config).await?;
+            let store = postgres(config, spooled).await?;
             let intake: Arc<dyn Intake> = Arc::new(store.clone());
             let postgres = Some(store.clone());
             Ok(Stores { intake: Some(intake), postgres, ..Stores::of(store) })
@@ -200,6 +203,22 @@ fn sqlite_config(
     config.queue = settings.queue;
     config.max_rows_per_commit = settings.max_rows_per_commit;
     Ok(config)
+}
+
+/// A host with a spool starts whether its store can be reached or not: captures wait in the spool until it can. Whatever
+/// else is wrong keeps it from starting, since no waiting mends it.
+#[cfg(feature = "postgres")]
+async fn postgres(
+    config: baldur_postgres::PostgresConfig,
+    spooled: bool,
+) -> Result<baldur_postgres::PostgresStore, OpenError> {
+    match baldur_postgres::PostgresStore::open(config.clone()).await {
+        Err(error) if spooled && error.retry() == Retry::Backoff => {
+            tracing::warn!(error = %Chain(&error), "store.not_reached_at_start");
+            Ok(baldur_postgres::PostgresStore::open_lazily(config)?)
+        }
+        opened => Ok(opened?),
+    }
 }
 
 #[cfg(feature = "postgres")]

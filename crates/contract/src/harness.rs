@@ -34,8 +34,12 @@ pub(crate) struct Lab {
     pub(crate) claim_race_entries: usize,
     /// How many random histories the model check runs.
     pub(crate) model_histories: u32,
-    /// The seed of everything random.
+    /// The seed of everything random but the differential test.
     pub(crate) seed: u64,
+    /// How many random scripts the differential test runs; `None` when the adapter did not ask for it.
+    pub(crate) differential: Option<u32>,
+    /// The seed of these scripts.
+    pub(crate) differential_seed: u64,
 }
 
 impl Lab {
@@ -63,6 +67,19 @@ where
     Arc::new(move || -> BoxFuture<'static, StoreUnderTest> { Box::pin(fresh()) })
 }
 
+/// How many random scripts the differential test runs unless the environment says otherwise.
+const DIFFERENTIAL_SCRIPTS: u32 = 16;
+
+fn from_environment<T: std::str::FromStr<Err: fmt::Debug>>(name: &str) -> Option<T> {
+    let value = std::env::var_os(name)?;
+    let number = value.to_str().and_then(|value| value.parse().ok());
+    Some(
+        number.unwrap_or_else(|| {
+            panic!("{name} is `{}`; a whole number is allowed", value.display())
+        }),
+    )
+}
+
 impl Harness {
     /// The suite for `adapter`. `fresh` opens an empty store with a clock of its own; it may panic when it can't.
     pub fn new<C, F>(adapter: &'static str, fresh: C) -> Self
@@ -76,6 +93,8 @@ impl Harness {
             claim_race_entries: 2_000,
             model_histories: 48,
             seed: 0xba1d_0000,
+            differential: None,
+            differential_seed: 0xd1ff_0000,
         };
         Self { adapter, lab, exceptions: Vec::new(), deadline: Duration::from_mins(1) }
     }
@@ -89,6 +108,25 @@ impl Harness {
         F: Future<Output = StoreUnderTest> + Send + 'static,
     {
         self.lab.model = Some(factory(fresh));
+        self
+    }
+
+    /// Also runs random scripts of all ports against the adapter and the model, and compares every answer and, every few
+    /// steps, all that they hold. Not asked for, or without a model, these cases are reported as ignored.
+    ///
+    /// It runs 16 scripts, the same ones each time. The environment asks for others: `BALDUR_TEST_DIFFERENTIAL_SCRIPTS` for
+    /// another number, each one with a second more until the deadline, `BALDUR_TEST_DIFFERENTIAL_SEED` for another seed.
+    ///
+    /// # Panics
+    ///
+    /// When one of these is no number.
+    #[must_use]
+    pub fn differential(mut self) -> Self {
+        let scripts = from_environment("BALDUR_TEST_DIFFERENTIAL_SCRIPTS");
+        self.lab.differential = Some(scripts.unwrap_or(DIFFERENTIAL_SCRIPTS));
+        if let Some(seed) = from_environment("BALDUR_TEST_DIFFERENTIAL_SEED") {
+            self.lab.differential_seed = seed;
+        }
         self
     }
 
@@ -164,6 +202,9 @@ impl Harness {
         if cases::needs_model(case) && self.lab.model.is_none() {
             return Some("no model was given");
         }
+        if cases::is_differential(case) && self.lab.differential.is_none() {
+            return Some("the differential test was not asked for");
+        }
         let topic = case.topic?;
         self.exceptions.iter().find(|(declined, _)| *declined == topic).map(|(_, reason)| *reason)
     }
@@ -175,14 +216,15 @@ impl Harness {
             .build()
             .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
         let running = runtime.spawn((case.run)(Arc::new(self.lab.clone())));
-        let verdict =
-            runtime.block_on(async { tokio::time::timeout(self.deadline, running).await });
+        let scripts = self.lab.differential.unwrap_or(0).saturating_sub(DIFFERENTIAL_SCRIPTS);
+        let deadline = self.deadline + Duration::from_secs(u64::from(scripts));
+        let verdict = runtime.block_on(async { tokio::time::timeout(deadline, running).await });
         // A case that hangs must not hang the suite, so blocked threads are left behind.
         runtime.shutdown_timeout(Duration::from_secs(1));
         match verdict {
             Ok(Ok(result)) => result,
             Ok(Err(panicked)) => Err(Failure::new(format!("the case panicked: {panicked}"))),
-            Err(_) => Err(Failure::new(format!("no result within {:?}", self.deadline))),
+            Err(_) => Err(Failure::new(format!("no result within {deadline:?}"))),
         }
     }
 }

@@ -22,15 +22,19 @@
 //!
 //! With the feature `proxy` there is also a TCP proxy, which breaks connections to a real server on demand.
 
+mod answer;
 mod build;
 mod case;
 mod cases;
 mod clock;
+mod compare;
+mod differential;
 mod drive;
 mod harness;
 mod model;
 #[cfg(feature = "proxy")]
 pub mod proxy;
+mod script;
 mod store;
 
 pub use build::{Captures, OpBuilder, evidence};

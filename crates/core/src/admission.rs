@@ -13,6 +13,10 @@ use crate::{
 /// that callers meet are those of the capture service, and smaller.
 pub const MAX_ENTRY_BYTES: usize = 16 * 1024 * 1024;
 
+/// The largest claim token, and number of occurrences, attempts and retries written off, that an imported entry may have. No
+/// real entry comes near; what counts on from here still fits into the integers of every backend.
+pub const MAX_IMPORTED_NUMBER: u64 = 1 << 62;
+
 impl Capture {
     /// Whether a store of `namespace` can keep this capture.
     ///
@@ -45,7 +49,7 @@ impl ExportedEntry {
     /// # Errors
     ///
     /// Says what is wrong: whatever [`Capture::check`] looks at besides freshness, evidence with gaps or of
-    /// another entry, or a state that no sequence of legal moves leads to.
+    /// another entry, a number above [`MAX_IMPORTED_NUMBER`], or a state that no sequence of legal moves leads to.
     pub fn check(&self, namespace: &Namespace) -> Result<(), String> {
         let Self { op, evidence } = self;
         check_op(op, namespace)?;
@@ -57,7 +61,19 @@ impl ExportedEntry {
         if evidence.iter().any(|record| record.entry != op.id) {
             return Err("it has evidence of another entry".to_owned());
         }
-        if op.state.hold.is_some() != (op.state.status == Status::Replaying) {
+        let state = &op.state;
+        let numbers = [
+            state.claim_token.0,
+            state.previous_total_retries,
+            state.occurrences,
+            state.attempts.total(),
+        ];
+        if let Some(number) = numbers.into_iter().find(|number| *number > MAX_IMPORTED_NUMBER) {
+            return Err(format!(
+                "a number of its state is {number}; at most {MAX_IMPORTED_NUMBER} is allowed"
+            ));
+        }
+        if state.hold.is_some() != (state.status == Status::Replaying) {
             return Err("a claim runs exactly while an entry is replaying".to_owned());
         }
         if op.state.not_replayable.is_some()

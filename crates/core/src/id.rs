@@ -53,6 +53,13 @@ impl EntryId {
         self.0.as_bytes()
     }
 
+    /// The text form as ASCII.
+    pub(crate) fn to_ascii(self) -> [u8; 36] {
+        let mut text = [0; 36];
+        self.0.as_hyphenated().encode_lower(&mut text);
+        text
+    }
+
     /// The route that the id carries. For an id that Baldur did not mint it is arbitrary but fixed.
     pub fn route(&self) -> Route {
         let bytes = self.0.as_bytes();

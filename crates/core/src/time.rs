@@ -57,15 +57,64 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The text form as ASCII; `None` for years below 0, whose text is longer.
+    ///
+    /// Stored forms hold several points in time each, so this is worth not going through a general formatter.
+    pub(crate) fn to_ascii(self) -> Option<[u8; 27]> {
+        const DAY: i64 = 86_400;
+        let (seconds, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
+        let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+        let (year, month, day) = civil(days);
+        if !(0..=9999).contains(&year) {
+            return None;
+        }
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        put(&mut text[0..4], year);
+        put(&mut text[5..7], month);
+        put(&mut text[8..10], day);
+        put(&mut text[11..13], second / 3600);
+        put(&mut text[14..16], second / 60 % 60);
+        put(&mut text[17..19], second % 60);
+        put(&mut text[20..26], micros);
+        Some(text)
+    }
+
     /// The last whole second that jiff can show.
     fn max() -> Self {
         Self(jiff::Timestamp::MAX.as_second() * 1_000_000)
     }
 }
 
+/// Year, month and day of a day that is counted from 1970-01-01, in the proleptic Gregorian calendar.
+///
+/// Years are counted from March here, so that the leap day is the last one of its year; 400 of them have 146 097 days.
+fn civil(days: i64) -> (i64, i64, i64) {
+    const DAYS_TO_EPOCH: i64 = 719_468;
+    const ERA: i64 = 146_097;
+    let days = days + DAYS_TO_EPOCH;
+    let (era, day) = (days.div_euclid(ERA), days.rem_euclid(ERA));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + next, month, day)
+}
+
+/// Writes the last digits of a number that is not negative, as many as there is room for.
+fn put(digits: &mut [u8], mut number: i64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with exactly six decimals: `2026-01-31T12:00:00.000000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = self.to_ascii().as_ref().and_then(|text| str::from_utf8(text).ok()) {
+            return f.write_str(text);
+        }
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(at) => write!(f, "{at:.6}"),
             // Construction keeps the range, so this arm shows a broken invariant, not a lie.
@@ -113,7 +162,42 @@ impl Clock for SystemClock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn text_form_is_that_of_jiff(
+            micros in jiff::Timestamp::MIN.as_microsecond()..=jiff::Timestamp::MAX.as_microsecond(),
+        ) {
+            let by_jiff = jiff::Timestamp::from_microsecond(micros).expect("in range");
+            prop_assert_eq!(Timestamp(micros).to_string(), format!("{by_jiff:.6}"));
+        }
+
+        #[test]
+        fn text_form_is_that_of_jiff_on_every_day(day in -719_528..2_932_896_i64, micro in 0..86_400_000_000_i64) {
+            let micros = day * 86_400_000_000 + micro;
+            let by_jiff = jiff::Timestamp::from_microsecond(micros).expect("in range");
+            prop_assert!(Timestamp(micros).to_ascii().is_some());
+            prop_assert_eq!(Timestamp(micros).to_string(), format!("{by_jiff:.6}"));
+        }
+    }
+
+    #[test]
+    fn text_form_is_that_of_jiff_around_leap_days_and_turns_of_years() {
+        let days =
+            (0..=9998).flat_map(|year| [(year, 2, 28), (year, 3, 1), (year, 12, 31), (year, 1, 1)]);
+        for (year, month, day) in days {
+            let date = jiff::civil::date(year, month, day);
+            let at = date.to_zoned(jiff::tz::TimeZone::UTC).expect("in range").timestamp();
+            for micros in [-1, 0, 86_399_999_999, 86_400_000_000] {
+                let at = Timestamp(at.as_microsecond() + micros);
+                let by_jiff = jiff::Timestamp::from_microsecond(at.0).expect("in range");
+                assert_eq!(at.to_string(), format!("{by_jiff:.6}"));
+            }
+        }
+    }
 
     #[test]
     fn text_form_round_trips_with_six_decimals() {

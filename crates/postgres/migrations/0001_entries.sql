@@ -243,6 +243,14 @@ CREATE UNIQUE INDEX states_order_head ON baldur.states (ns, order_key)
 -- index looks as good as the right one. Without them a namespace is one of many, and plans stay.
 ALTER TABLE baldur.entries ALTER COLUMN ns SET STATISTICS 0;
 ALTER TABLE baldur.states ALTER COLUMN ns SET STATISTICS 0;
+ALTER TABLE baldur.attempts ALTER COLUMN ns SET STATISTICS 0;
+ALTER TABLE baldur.payloads ALTER COLUMN ns SET STATISTICS 0;
+ALTER TABLE baldur.labels ALTER COLUMN ns SET STATISTICS 0;
+ALTER TABLE baldur.merged_ids ALTER COLUMN ns SET STATISTICS 0;
+ALTER TABLE baldur.gone ALTER COLUMN ns SET STATISTICS 0;
+ALTER TABLE baldur.evidence ALTER COLUMN ns SET STATISTICS 0;
+ALTER TABLE baldur.unsealed ALTER COLUMN ns SET STATISTICS 0;
+ALTER TABLE baldur.counter_deltas ALTER COLUMN ns SET STATISTICS 0;
 
 -- What processes agree on: the states of circuit breakers, and the pace of replays. One row for each dependency.
 CREATE TABLE baldur.breakers (

@@ -35,7 +35,7 @@ impl PostgresStore {
         transaction: &mut Transaction<'_, Postgres>,
         captures: Vec<Capture>,
     ) -> Vec<Result<Captured, CaptureError>> {
-        let engine = match self.engine("enlist") {
+        let engine = match self.engine("enlist").await {
             Ok(engine) => engine,
             Err(error) => return captures.iter().map(|_| Err(error.clone().into())).collect(),
         };

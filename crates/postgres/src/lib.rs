@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod check;
 mod columns;
 mod config;
 mod connect;

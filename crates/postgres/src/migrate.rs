@@ -3,7 +3,7 @@
 use baldur_core::{BackendError, BackendKind, Digest};
 use sqlx::{Connection, PgConnection, Row};
 
-use crate::error::{Phase, Sentence, StepError, classify, said, sqlstate};
+use crate::error::{Phase, Sentence, StepError, classify, said};
 
 /// One step of the schema.
 #[derive(Debug)]
@@ -80,20 +80,18 @@ async fn run(conn: &mut PgConnection) -> Result<(), BackendError> {
 /// A migration that ran: version, name, digest.
 type Applied = (i64, String, String);
 
-/// What ran; `None` when the table of migrations is not there.
+/// What ran; `None` when the table of migrations is not there. Asks first: an error would end the transaction.
 async fn applied(conn: &mut PgConnection) -> Result<Option<Vec<Applied>>, sqlx::Error> {
-    let read = sqlx::query("SELECT version, name, digest FROM baldur.migrations ORDER BY version");
-    match read.fetch_all(conn).await {
-        Ok(rows) => {
-            let read = |row: &sqlx::postgres::PgRow| {
-                Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
-            };
-            rows.iter().map(read).collect::<Result<_, _>>().map(Some)
-        }
-        // No such table, no such schema.
-        Err(error) if matches!(sqlstate(&error).as_deref(), Some("42P01" | "3F000")) => Ok(None),
-        Err(error) => Err(error),
+    let there = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace \
+         WHERE s.nspname = 'baldur' AND c.relname = 'migrations')";
+    if !sqlx::query_scalar::<_, bool>(there).fetch_one(&mut *conn).await? {
+        return Ok(None);
     }
+    let read = "SELECT version, name, digest FROM baldur.migrations ORDER BY version";
+    let rows = sqlx::query(read).fetch_all(conn).await?;
+    let read =
+        |row: &sqlx::postgres::PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    rows.iter().map(read).collect::<Result<_, _>>().map(Some)
 }
 
 /// Compares what ran with what this program knows. Answers the version of the schema.
@@ -156,7 +154,56 @@ pub(crate) async fn namespace(conn: &mut PgConnection, name: &str) -> Result<i32
 
 #[cfg(test)]
 mod tests {
+    use baldur_services::{PgBouncer, PgBouncerOptions, PostgresOptions, PostgresServer};
+    use secrecy::ExposeSecret;
+    use sqlx::{ConnectOptions, Executor, postgres::PgConnectOptions};
+
     use super::*;
+
+    /// Behind a pooler in transaction mode a lock of the session would stay with the server connection, and whoever got
+    /// that next would pass it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_lock_holds_behind_a_pooler_and_ends_with_its_transaction() {
+        let start = tokio::task::spawn_blocking(|| {
+            let server = PostgresServer::start(PostgresOptions::default()).expect("it starts");
+            let pooler = PgBouncer::start(&server, PgBouncerOptions::default()).expect("it starts");
+            (server, pooler)
+        });
+        let (server, pooler) = start.await.expect("no panic");
+        let options = |url: &str| -> PgConnectOptions {
+            url.parse::<PgConnectOptions>().expect("a URL").extra_float_digits(None)
+        };
+        let behind = options(pooler.url().expose_secret());
+        let (mut one, mut two) = (behind.connect().await, behind.connect().await);
+        let (one, two) = (one.as_mut().expect("connected"), two.as_mut().expect("connected"));
+        let mut watcher = options(server.url().expose_secret()).connect().await.expect("connected");
+        let waiting = async |conn: &mut PgConnection, granted: bool| -> i64 {
+            let locks =
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted = $1";
+            sqlx::query_scalar(locks).bind(granted).fetch_one(conn).await.expect("a number")
+        };
+        for conn in [&mut *one, &mut *two] {
+            conn.execute(sqlx::raw_sql("BEGIN")).await.expect("it begins");
+        }
+        one.execute(sqlx::raw_sql(LOCK)).await.expect("nobody has it");
+        {
+            let lock = two.execute(sqlx::raw_sql(LOCK));
+            let waits = async {
+                while waiting(&mut watcher, false).await == 0 {
+                    tokio::task::yield_now().await;
+                }
+                one.execute(sqlx::raw_sql("COMMIT")).await.expect("it ends");
+            };
+            let both = async { tokio::join!(lock, waits) };
+            let limit = std::time::Duration::from_secs(30);
+            let (locked, ()) =
+                tokio::time::timeout(limit, both).await.expect("it waits, and gets it");
+            locked.expect("it has it");
+        }
+        assert_eq!(waiting(&mut watcher, true).await, 1);
+        two.execute(sqlx::raw_sql("COMMIT")).await.expect("it ends");
+        assert_eq!(waiting(&mut watcher, true).await, 0);
+    }
 
     #[test]
     fn migrations_are_numbered_from_one_to_the_newest() {

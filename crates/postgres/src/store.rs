@@ -3,22 +3,26 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use baldur_core::{BackendError, BackendKind, Clock, name::Namespace};
 use sqlx::{Connection, PgConnection};
-use tokio::time::timeout;
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout},
+};
 
 use crate::{
     config::PostgresConfig,
     connect::{self, Level},
-    error::{closed, said},
+    error::{BACKEND, Phase, classify, closed, said},
     migrate, probe,
     time::StoreTime,
-    writer::{Answers, Engine, Queued, Queues, Work, fail_all},
+    writer::{Answers, Engine, Queues, Work, fail_all},
 };
 
 /// A store in a PostgreSQL database.
@@ -31,10 +35,23 @@ pub struct PostgresStore {
 }
 
 struct Inner {
-    engine: Arc<Engine>,
-    queues: Queues,
+    config: PostgresConfig,
+    time: StoreTime,
+    /// Made when the server was first reached.
+    ready: OnceCell<Ready>,
+    /// When the server was last looked for in vain, and what was wrong.
+    failed: Mutex<Option<(Instant, BackendError)>>,
     closed: AtomicBool,
 }
+
+/// What works once the server was reached.
+struct Ready {
+    engine: Arc<Engine>,
+    queues: Queues,
+}
+
+/// How long a server that could not be reached is left alone: callers in the meantime hear the same at once.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the writers of a store did since it was opened: for metrics and tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,21 +94,28 @@ impl PostgresStore {
         Self::open_by(config, StoreTime::Given(clock)).await
     }
 
-    async fn open_by(config: PostgresConfig, time: StoreTime) -> Result<Self, BackendError> {
+    /// Opens a store whose server may be away at this moment. Nothing is asked of it before the first call, and each call
+    /// fails as [`open`](Self::open) would until the server is there: for hosts that must start in any case, and spool
+    /// what can't be stored.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` for settings out of range.
+    pub fn open_lazily(config: PostgresConfig) -> Result<Self, BackendError> {
+        Self::unopened(config, StoreTime::Server)
+    }
+
+    fn unopened(config: PostgresConfig, time: StoreTime) -> Result<Self, BackendError> {
         config.validate()?;
-        let mut conn = connect::direct(&config).await?;
-        let limit = config.answer_timeout;
-        let prepared = timeout(limit, set_up(&mut conn, &config)).await;
-        let (ns, level) = prepared.unwrap_or_else(|_| {
-            let late = BackendError::new(crate::error::BACKEND, "open", BackendKind::Timeout);
-            Err(late.retryable())
-        })?;
-        // The connection did its work; how it ends changes nothing.
-        let _ = timeout(config.acquire_timeout, conn.close()).await;
-        let engine = Arc::new(Engine::new(config, ns, level, time));
-        let queues = Queues::start(&engine);
+        let (ready, failed) = (OnceCell::new(), Mutex::new(None));
         let closed = AtomicBool::new(false);
-        Ok(Self { inner: Arc::new(Inner { engine, queues, closed }) })
+        Ok(Self { inner: Arc::new(Inner { config, time, ready, failed, closed }) })
+    }
+
+    async fn open_by(config: PostgresConfig, time: StoreTime) -> Result<Self, BackendError> {
+        let store = Self::unopened(config, time)?;
+        store.ready("open").await?;
+        Ok(store)
     }
 
     /// Closes the store: what was asked for before is finished, the connections end, and every later call on any
@@ -100,67 +124,107 @@ impl PostgresStore {
     /// Takes as long as what is queued, at most the answer timeout.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
-        self.inner.queues.close(self.inner.engine.config.answer_timeout).await;
-        self.inner.engine.close().await;
+        if let Some(Ready { engine, queues }) = self.inner.ready.get() {
+            queues.close(engine.config.answer_timeout).await;
+            engine.close().await;
+        }
     }
 
     /// What the writers did so far.
     pub fn stats(&self) -> PostgresStats {
-        self.inner.engine.counts.stats()
+        self.inner.ready.get().map(|ready| ready.engine.counts.stats()).unwrap_or_default()
     }
 
     /// The namespace that the store serves.
     pub fn namespace(&self) -> &Namespace {
-        &self.inner.engine.config.namespace
+        &self.inner.config.namespace
     }
 
-    /// The durability level that captures are answered with, as the server is set up.
-    pub fn level(&self) -> &str {
-        &self.inner.engine.level
+    /// The durability level that captures are answered with, as the server is set up; `None` before it was reached.
+    pub fn level(&self) -> Option<&str> {
+        self.inner.ready.get().map(|ready| &*ready.engine.level)
     }
 
-    /// What works, unless the store is closed.
-    pub(crate) fn engine(&self, operation: &'static str) -> Result<&Arc<Engine>, BackendError> {
-        if self.inner.closed.load(Ordering::Acquire) {
+    /// What works, unless the store is closed or the server was never reached.
+    async fn ready(&self, operation: &'static str) -> Result<&Ready, BackendError> {
+        let Inner { config, time, ready, failed, closed: is_closed } = &*self.inner;
+        if is_closed.load(Ordering::Acquire) {
             return Err(closed(operation));
         }
-        Ok(&self.inner.engine)
+        let opening = || async {
+            let lock = || failed.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((at, error)) = &*lock()
+                && at.elapsed() < LOOK_AGAIN
+            {
+                return Err(error.clone());
+            }
+            match set_up(config, time).await {
+                Ok(ready) => Ok(ready),
+                Err(error) => {
+                    *lock() = Some((Instant::now(), error.clone()));
+                    Err(error)
+                }
+            }
+        };
+        ready.get_or_try_init(opening).await
     }
 
-    /// Does a write together with others that wait at the same time, and answers its items.
-    pub(crate) async fn submit<W: Queued>(&self, items: Vec<W::Item>) -> Answers<W> {
-        let asked = items.len();
-        match self.engine(W::OPERATION) {
-            Ok(engine) => W::queue(&self.inner.queues).submit(engine, items).await,
-            Err(error) => fail_all::<W>(asked, &error),
-        }
+    /// What works, unless the store is closed or the server was never reached.
+    pub(crate) async fn engine(
+        &self,
+        operation: &'static str,
+    ) -> Result<&Arc<Engine>, BackendError> {
+        Ok(&self.ready(operation).await?.engine)
+    }
+
+    /// The queues of writes that are committed together, and what works on them.
+    pub(crate) async fn queues(
+        &self,
+        operation: &'static str,
+    ) -> Result<(&Arc<Engine>, &Queues), BackendError> {
+        let Ready { engine, queues } = self.ready(operation).await?;
+        Ok((engine, queues))
     }
 
     /// Does a write of its own, in a task that no caller can cancel, and answers its items.
     pub(crate) async fn write<W: Work>(&self, items: Vec<W::Item>) -> Answers<W> {
         let asked = items.len();
-        match self.engine(W::OPERATION) {
+        match self.engine(W::OPERATION).await {
             Ok(engine) => engine.write_alone::<W>(items).await,
             Err(error) => fail_all::<W>(asked, &error),
         }
     }
 }
 
+/// Reaches the server, and starts what works on it.
+async fn set_up(config: &PostgresConfig, time: &StoreTime) -> Result<Ready, BackendError> {
+    let mut conn = connect::direct(config).await?;
+    let prepared = timeout(config.answer_timeout, prepare(&mut conn, config)).await;
+    let (ns, level) = prepared.unwrap_or_else(|_| {
+        let late = BackendError::new(BACKEND, "open", BackendKind::Timeout);
+        Err(late.retryable())
+    })?;
+    // The connection did its work; how it ends changes nothing.
+    let _ = timeout(config.acquire_timeout, conn.close()).await;
+    let engine = Arc::new(Engine::new(config.clone(), ns, level, time.clone()));
+    let queues = Queues::start(&engine);
+    Ok(Ready { engine, queues })
+}
+
 /// Migrates the schema, finds the namespace, and asks how durable commits are.
-async fn set_up(
+async fn prepare(
     conn: &mut PgConnection,
     config: &PostgresConfig,
 ) -> Result<(i32, Level), BackendError> {
     probe::probe(&connect::options(&config.url)).await?;
     if config.migrate {
         migrate::migrate(conn).await?;
-    } else if let Some(problem) = migrate::problems(conn)
-        .await
-        .map_err(|error| crate::error::classify("open", crate::error::Phase::BeforeCommit, error))?
-        .into_iter()
-        .next()
-    {
-        return Err(said("open", BackendKind::Corrupt, problem));
+    } else {
+        let problems = migrate::problems(conn).await;
+        let problems = problems.map_err(|error| classify("open", Phase::BeforeCommit, error))?;
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(said("open", BackendKind::Corrupt, problem));
+        }
     }
     let ns = migrate::namespace(conn, config.namespace.as_str()).await?;
     let level = connect::level(conn).await?;
@@ -170,8 +234,8 @@ async fn set_up(
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
-            .field("url", &self.inner.engine.config.url)
-            .field("namespace", &self.inner.engine.config.namespace)
+            .field("url", &self.inner.config.url)
+            .field("namespace", &self.inner.config.namespace)
             .field("closed", &self.inner.closed.load(Ordering::Relaxed))
             .finish_non_exhaustive()
     }

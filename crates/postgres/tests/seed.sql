@@ -17,7 +17,9 @@ SELECT f.*, i, 1000000000 + i * 1000 AS created_at,
     CASE WHEN i % 7 = 0 THEN 'dedup-' || i % 350 END AS dedup_key
 FROM generate_series(1, current_setting('seed.rows')::bigint) i
 JOIN (SELECT f.*, row_number() OVER (ORDER BY f.facet_key) - 1 AS n FROM baldur.facet_keys f
-      JOIN baldur.namespaces m ON m.ns = f.ns AND m.name = current_setting('seed.name')) f ON f.n = i % 60;
+      JOIN baldur.namespaces m ON m.ns = f.ns AND m.name = current_setting('seed.name')) f ON f.n = i % 60
+-- In the order of nothing, so that rows that belong together are in different pages.
+ORDER BY md5(i::text);
 
 INSERT INTO baldur.entries
 SELECT ns, id, created_at, facet_key, domain, failure_type, dependency, 'origin-' || i % 5, 'kind-' || i % 3,

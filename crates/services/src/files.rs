@@ -1,9 +1,9 @@
 //! The folder of a server.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -13,8 +13,11 @@ use crate::{ServiceError, account::Account};
 /// A new folder in the temporary one, which only `account` may look into. Its guard removes it.
 pub(crate) fn folder(service: &str, account: Account) -> Result<PathBuf, ServiceError> {
     let doing = || ServiceError::io("make a temporary folder");
-    let folder =
-        tempfile::Builder::new().prefix(&format!("baldur-{service}-")).tempdir().map_err(doing())?;
+    let folder = tempfile::Builder::new()
+        .prefix(&format!("baldur-{service}-"))
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .map_err(doing())?;
     account.own(folder.path()).map_err(doing())?;
     Ok(folder.keep())
 }

@@ -15,8 +15,10 @@ use std::{
 use crate::{ServiceError, account::Account, files, process};
 
 /// Processes are known by their working folder, which no other process has, so that a recycled id
-/// can't hit a stranger. SIGQUIT lets PostgreSQL give its shared memory back; what does not heed it for
-/// five seconds gets SIGKILL. A stopped process must be continued to heed anything.
+/// can't hit a stranger. SIGQUIT lets a PostgreSQL give its shared memory back, for which it takes up to
+/// five seconds; everything else, and what is still there after eight, gets SIGKILL. A stopped process
+/// must be continued to heed anything. A PostgreSQL that died hard, as one that makes a cluster
+/// does here, left a file which names its segment of System V's shared memory.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM PIPE
 folder=$1
@@ -31,18 +33,27 @@ inside() {
     done
     [ -n "$pids" ]
 }
+heeds_quit() {
+    [ "$tries" -lt 160 ] && read -r postmaster < "$folder/data/postmaster.pid" &&
+        [ -d "/proc/$postmaster" ]
+}
 tries=0
-while [ "$tries" -lt 200 ] && inside; do
-    if [ "$tries" -lt 100 ]; then kill -QUIT $pids; else kill -KILL $pids; fi
+while [ "$tries" -lt 240 ] && inside; do
+    if heeds_quit; then kill -QUIT $pids; else kill -KILL $pids; fi
     kill -CONT $pids
     tries=$((tries + 1))
     sleep 0.05
 done
+set -- $(sed -n 7p "$folder/data/postmaster.pid")
+if [ -n "$2" ]; then ipcrm -m "$2"; fi
 rm -rf "$folder"
 "#;
 
 /// Until when the script has ended, whatever happened.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What a call says that needs a running server.
+pub(crate) const ENDED: ServiceError = ServiceError::State("the server was ended before");
 
 /// A server's folder, its process, and the shell that ends it. Drop it, and what works in the folder
 /// is ended, and the folder is gone.
@@ -134,11 +145,11 @@ impl Guard {
 
     /// The running server.
     pub(crate) fn server(&mut self) -> Result<&mut Child, ServiceError> {
-        self.server.as_mut().ok_or(ServiceError::State("the server was ended before"))
+        self.server.as_mut().ok_or(ENDED)
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.server.is_some()
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
     }
 
     /// Waits until the server has ended, which somebody told it to.

@@ -67,7 +67,10 @@ impl PgBouncer {
             ours.push(("max_prepared_statements".to_owned(), max_prepared_statements.to_string()));
         }
         ours.extend(settings);
-        let port = serve(&mut guard, &program, server.port(), &ours)?;
+        let port = port::on_a_free_one(|port| {
+            let text = configuration(&users, port, server.port(), &ours);
+            serve(&mut guard, &program, port, &text)
+        })?;
         let name = server.name();
         let url =
             SecretString::from(format!("postgres://{name}:{password}@127.0.0.1:{port}/{name}"));
@@ -96,30 +99,18 @@ impl PgBouncer {
     }
 }
 
-fn serve(
-    guard: &mut Guard,
-    program: &Path,
-    server: u16,
-    settings: &[(String, String)],
-) -> Result<u16, ServiceError> {
-    let port = port::free()?;
-    let config = guard.folder().join("pgbouncer.ini");
-    files::secret(
-        &config,
-        &configuration(guard.folder(), port, server, settings),
-        guard.account(),
-    )?;
+fn serve(guard: &mut Guard, program: &Path, port: u16, text: &str) -> Result<(), ServiceError> {
+    let file = guard.folder().join(format!("{port}.ini"));
+    files::secret(&file, text, guard.account())?;
     let mut command = guard.command(program)?;
-    command.arg(&config);
+    command.arg(&file);
     let log = guard.log();
     guard.serve(command, |_| {
         fs::read(&log).is_ok_and(|it| String::from_utf8_lossy(&it).contains("process up"))
-    })?;
-    Ok(port)
+    })
 }
 
-fn configuration(folder: &Path, port: u16, server: u16, settings: &[(String, String)]) -> String {
-    let users = folder.join("users");
+fn configuration(users: &Path, port: u16, server: u16, settings: &[(String, String)]) -> String {
     let mut text = format!(
         "[databases]\n\
          * = host=127.0.0.1 port={server}\n\

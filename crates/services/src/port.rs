@@ -25,6 +25,22 @@ pub(crate) fn free() -> Result<u16, ServiceError> {
     Err(ServiceError::Missing(format!("no free port found between {FIRST} and {end}")))
 }
 
+/// Starts a server on a free port, or on another when somebody took that one meanwhile.
+pub(crate) fn on_a_free_one(
+    mut start: impl FnMut(u16) -> Result<(), ServiceError>,
+) -> Result<u16, ServiceError> {
+    let mut tries = 0;
+    loop {
+        let port = free()?;
+        tries += 1;
+        match start(port) {
+            Ok(()) => return Ok(port),
+            Err(ServiceError::Failed { log, .. }) if tries < 5 && log.contains("in use") => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 fn first_ephemeral() -> Option<u16> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     range.split_whitespace().next()?.parse().ok()
@@ -52,6 +68,29 @@ mod tests {
         let port = free().expect("a port");
         assert!(port >= FIRST && port < first_ephemeral().unwrap_or(EPHEMERAL).max(FIRST + 1_001));
         TcpListener::bind(("127.0.0.1", port)).expect("it is free");
+    }
+
+    #[test]
+    fn a_port_that_was_taken_is_given_up_for_another_and_other_failures_are_told() {
+        let failed = |log: &str| {
+            Err(ServiceError::Failed { doing: "start".to_owned(), log: log.to_owned() })
+        };
+        let mut ports = Vec::new();
+        let port = on_a_free_one(|port| {
+            ports.push(port);
+            if ports.len() < 3 { failed("Address already in use") } else { Ok(()) }
+        });
+        assert_eq!((port.expect("the third"), ports.len()), (ports[2], 3));
+
+        for (log, times) in [("Address already in use", 5), ("no memory", 1)] {
+            let mut tries = 0;
+            let result = on_a_free_one(|_| {
+                tries += 1;
+                failed(log)
+            });
+            assert!(result.is_err());
+            assert_eq!(tries, times);
+        }
     }
 
     #[test]

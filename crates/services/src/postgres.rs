@@ -10,16 +10,19 @@ use std::{
 use rustix::process::{Pid, Signal};
 use secrecy::SecretString;
 
-use crate::{ServiceError, environment::POSTGRES_BIN, files, guard::Guard, port, process};
+use crate::{
+    ServiceError,
+    environment::POSTGRES_BIN,
+    files,
+    guard::{ENDED, Guard},
+    port, process,
+};
 
 /// Its user, who may do everything, and its database.
 const NAME: &str = "baldur";
 
 /// Where Debian and Ubuntu put the programs, by major version.
 const DEBIAN: &str = "/usr/lib/postgresql";
-
-/// How often another port is tried when somebody took the one that was free.
-const PORTS: usize = 5;
 
 /// How to run a private PostgreSQL.
 #[derive(Clone, Debug)]
@@ -116,8 +119,10 @@ impl PostgresServer {
         };
         server.make_cluster(&password)?;
         server.make_database()?;
-        server.first_start()?;
-        let port = server.port;
+        let port = port::on_a_free_one(|port| {
+            server.port = port;
+            server.serve()
+        })?;
         server.url =
             SecretString::from(format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}"));
         Ok(server)
@@ -152,19 +157,6 @@ impl PostgresServer {
             return Ok(());
         }
         Err(ServiceError::failed("make the database", &self.guard.log()))
-    }
-
-    fn first_start(&mut self) -> Result<(), ServiceError> {
-        let mut result = Ok(());
-        for _ in 0..PORTS {
-            self.port = port::free()?;
-            result = self.serve();
-            match &result {
-                Err(ServiceError::Failed { log, .. }) if log.contains("already in use") => {}
-                _ => break,
-            }
-        }
-        result
     }
 
     fn serve(&mut self) -> Result<(), ServiceError> {
@@ -217,8 +209,8 @@ impl PostgresServer {
     /// # Errors
     ///
     /// [`ServiceError::State`] after [`kill`](Self::kill).
-    pub fn pid(&mut self) -> Result<u32, ServiceError> {
-        Ok(self.guard.server()?.id())
+    pub fn pid(&self) -> Result<u32, ServiceError> {
+        self.guard.pid().ok_or(ENDED)
     }
 
     /// Stops all its processes where they are (SIGSTOP), backends included. Connections stay open, new ones
@@ -302,7 +294,7 @@ impl PostgresServer {
     /// [`ServiceError::State`] when it runs, and [`ServiceError::Failed`] with the end of its log when it
     /// does not come up.
     pub fn start_again(&mut self) -> Result<(), ServiceError> {
-        if self.guard.is_running() {
+        if self.guard.pid().is_some() {
             return Err(ServiceError::State("the server runs; kill it before it can start again"));
         }
         self.serve()
@@ -327,7 +319,7 @@ impl Drop for PostgresServer {
     /// A killed server left shared memory behind that is not in its folder. Only the server itself
     /// finds that again, and it gives it back when the guard ends it properly.
     fn drop(&mut self) {
-        if self.port != 0 && !self.guard.is_running() {
+        if self.port != 0 && self.guard.pid().is_none() {
             let _ = self.serve();
         }
     }

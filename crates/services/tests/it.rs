@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, BufRead as _, BufReader, Write as _},
     net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -53,8 +54,8 @@ struct Session {
 }
 
 impl Session {
-    fn open(server: &PostgresServer) -> Self {
-        let mut psql = psql(server.bin(), server.url())
+    fn open(bin: &Path, url: &SecretString) -> Self {
+        let mut psql = psql(bin, url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -62,14 +63,18 @@ impl Session {
             .expect("psql");
         let answers = BufReader::new(psql.stdout.take().expect("its output"));
         let mut session = Self { psql, answers };
-        session.tell("SELECT 'up';");
-        assert_eq!(session.line(), "up");
+        assert_eq!(session.answer("SELECT 'up';"), "up");
         session
     }
 
     fn tell(&mut self, sql: &str) {
         let stdin = self.psql.stdin.as_mut().expect("its input");
         writeln!(stdin, "{sql}").and_then(|()| stdin.flush()).expect("psql reads");
+    }
+
+    fn answer(&mut self, sql: &str) -> String {
+        self.tell(sql);
+        self.line()
     }
 
     fn line(&mut self) -> String {
@@ -126,6 +131,8 @@ fn it_serves_as_asked_and_leaves_nothing() {
 
     let (folder, port) = (folder_of(&server), server.port());
     assert!(!naming(&folder).is_empty());
+    let mode = fs::metadata(&folder).expect("its folder").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "nobody else looks in");
     drop(server);
     assert_eq!(naming(&folder), Vec::<String>::new());
     assert!(!folder.exists() && refuses(port));
@@ -144,9 +151,8 @@ fn only_the_password_lets_in_and_debug_does_not_tell_it() {
 #[test]
 fn a_paused_server_answers_nobody_until_it_goes_on() {
     let mut server = start();
-    let mut session = Session::open(&server);
-    session.tell("SELECT pg_backend_pid();");
-    let backend = session.line();
+    let mut session = Session::open(server.bin(), server.url());
+    let backend = session.answer("SELECT pg_backend_pid();");
     let postmaster = server.pid().expect("it runs").to_string();
 
     server.pause().expect("paused");
@@ -160,7 +166,7 @@ fn a_paused_server_answers_nobody_until_it_goes_on() {
 #[test]
 fn a_killed_server_keeps_what_it_committed_and_its_port() {
     let mut server = start();
-    let _idle = Session::open(&server);
+    let _idle = Session::open(server.bin(), server.url());
     says(&server, "CREATE TABLE kept AS SELECT 7 AS n");
     let (port, postmaster) = (server.port(), server.pid().expect("it runs"));
 
@@ -181,7 +187,7 @@ fn a_killed_server_keeps_what_it_committed_and_its_port() {
 #[test]
 fn a_restart_ends_sessions_and_is_no_crash() {
     let mut server = start();
-    let mut session = Session::open(&server);
+    let mut session = Session::open(server.bin(), server.url());
     says(&server, "CREATE TABLE kept AS SELECT 7 AS n");
     server.pause().expect("paused");
     server.restart().expect("restarted, also when paused");
@@ -233,8 +239,9 @@ fn a_pooler_gives_a_connection_to_one_transaction_after_another() {
     let server = start();
     let options = PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() };
     let pooler = PgBouncer::start(&server, options).expect("a private PgBouncer");
-    let backend = || ask(server.bin(), pooler.url(), "SELECT pg_backend_pid()").expect("an answer");
-    assert_eq!(backend(), backend(), "one connection for both");
+    let mut sessions = [(); 2].map(|()| Session::open(server.bin(), pooler.url()));
+    let backends = sessions.each_mut().map(|session| session.answer("SELECT pg_backend_pid();"));
+    assert_eq!(backends[0], backends[1], "both are open, on one connection");
     assert_ne!(pooler.port(), server.port());
     assert!(pooler.version() >= (1, 0));
     let password = server.password().expose_secret();
@@ -312,9 +319,24 @@ fn a_killed_wrapper_leaves_no_server() {
 }
 
 #[test]
+fn a_wrapper_that_is_killed_while_it_starts_leaves_nothing() {
+    let tmp = tempfile::tempdir().expect("a folder");
+    // As the temporary folder itself: the account of the servers makes and removes folders in it.
+    fs::set_permissions(tmp.path(), fs::Permissions::from_mode(0o1777)).expect("for everybody");
+    let folders = || fs::read_dir(tmp.path()).expect("a folder").filter_map(Result::ok);
+    let mut wrapper = around(&["true"]).env("TMPDIR", tmp.path()).spawn().expect("the wrapper");
+    until("it makes a cluster", || folders().any(|it| it.path().join("data/PG_VERSION").exists()));
+    wrapper.kill().expect("killed");
+    wrapper.wait().expect("it is gone");
+    until("no process and no folder", || folders().count() == 0 && naming(tmp.path()).is_empty());
+}
+
+#[test]
 fn a_signal_that_ends_the_wrapper_ends_the_command_first() {
     for (signal, code) in [("-TERM", 128 + 15), ("-HUP", 128 + 1)] {
         let mut wrapped = Wrapped::start(around(&["sh", "-c", Wrapped::TELL]));
+        // Waiting would close it, and the command would end by itself.
+        let _open = wrapped.wrapper.stdin.take();
         wrapped.signal(signal);
         let status = wrapped.wrapper.wait().expect("it ended");
         assert_eq!(status.code(), Some(code));

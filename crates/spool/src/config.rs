@@ -16,6 +16,9 @@ pub struct SpoolConfig {
     pub max_bytes: u64,
     /// At which size a segment is sealed and the next one begun, 4 KiB to 256 MiB and at most `max_bytes`; default 16 MiB.
     pub segment_bytes: u64,
+    /// How many bytes of records all processes together may have put aside in `refused/`, 64 KiB to 1 TiB; default 256 MiB. Beyond, records
+    /// stay in their lanes. One is always taken.
+    pub max_refused_bytes: u64,
     /// The longest record, 1 KiB to 64 MiB and at most `max_bytes`; default 16 MiB.
     pub max_record_bytes: u64,
     /// How many records one write takes along, 1 to 100 000; default 1024.
@@ -44,6 +47,7 @@ impl SpoolConfig {
             dir: dir.into(),
             max_bytes: 1 << 30,
             segment_bytes: 16 * MIB,
+            max_refused_bytes: 256 * MIB,
             max_record_bytes: 16 * MIB,
             group_records: 1_024,
             group_bytes: 4 << 20,
@@ -61,6 +65,7 @@ impl SpoolConfig {
             dir,
             max_bytes,
             segment_bytes,
+            max_refused_bytes,
             max_record_bytes,
             group_records,
             group_bytes,
@@ -77,6 +82,8 @@ impl SpoolConfig {
             "`max_bytes` must be 64 KiB to 1 TiB"
         } else if !(4 * KIB..=(256 * MIB).min(*max_bytes)).contains(segment_bytes) {
             "`segment_bytes` must be 4 KiB to 256 MiB, and at most `max_bytes`"
+        } else if !(64 * KIB..=1 << 40).contains(max_refused_bytes) {
+            "`max_refused_bytes` must be 64 KiB to 1 TiB"
         } else if !(KIB..=MAX_RECORD_BYTES.min(*max_bytes)).contains(max_record_bytes) {
             "`max_record_bytes` must be 1 KiB to 64 MiB, and at most `max_bytes`"
         } else if !(1..=100_000).contains(group_records) {
@@ -113,6 +120,7 @@ mod tests {
             SpoolConfig { max_bytes: 1, ..good() },
             SpoolConfig { segment_bytes: 1, ..good() },
             SpoolConfig { max_bytes: 1 << 20, ..good() },
+            SpoolConfig { max_refused_bytes: 1, ..good() },
             SpoolConfig { max_record_bytes: 0, ..good() },
             SpoolConfig { max_record_bytes: 65 << 20, ..good() },
             SpoolConfig { group_records: 0, ..good() },

@@ -14,7 +14,9 @@ use crate::disk::Disk;
 pub(crate) const HEADER_BYTES: u64 = 16;
 
 /// How much longer a frame is than its record.
-pub(crate) const FRAME_BYTES: u64 = 16;
+pub(crate) const FRAME_BYTES: u64 = HEAD as u64;
+
+const HEAD: usize = 16;
 
 /// Longer records are in no segment; a frame that claims one is damaged.
 pub(crate) const MAX_RECORD_BYTES: u64 = 64 << 20;
@@ -62,15 +64,30 @@ pub(crate) fn read_header(bytes: &[u8]) -> Header {
     }
 }
 
-/// Appends a record in its frame.
-pub(crate) fn put(bytes: &mut Vec<u8>, group: u32, record: &[u8]) {
+/// Leaves room for the head of a frame; the record is to follow. Answers where the frame begins.
+pub(crate) fn begin(bytes: &mut Vec<u8>) -> usize {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; HEAD]);
+    start
+}
+
+/// Writes the head of a frame whose record stands in it.
+pub(crate) fn seal(frame: &mut [u8], group: u32) {
+    let Some((head, record)) = frame.split_first_chunk_mut::<HEAD>() else { return };
     // Longer records than `MAX_RECORD_BYTES` are refused before.
     let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
-    bytes.extend_from_slice(&MARKER);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&group.to_le_bytes());
-    bytes.extend_from_slice(&sum(length, group, record).to_le_bytes());
+    head[..4].copy_from_slice(&MARKER);
+    head[4..8].copy_from_slice(&length.to_le_bytes());
+    head[8..12].copy_from_slice(&group.to_le_bytes());
+    head[12..].copy_from_slice(&sum(length, group, record).to_le_bytes());
+}
+
+/// Appends a record in its frame.
+#[cfg(test)]
+pub(crate) fn put(bytes: &mut Vec<u8>, group: u32, record: &[u8]) {
+    let start = begin(bytes);
     bytes.extend_from_slice(record);
+    seal(&mut bytes[start..], group);
 }
 
 fn sum(length: u32, group: u32, record: &[u8]) -> u32 {

@@ -27,8 +27,10 @@ pub struct Inspection {
     pub problems: Vec<Problem>,
     /// Files in quarantine, by their paths below the spool.
     pub quarantined: Vec<PathBuf>,
-    /// Records that the store refused for good and that are kept for people.
+    /// Records that the store refused for good, or failed at for too long, and that are kept for people.
     pub refused: u64,
+    /// Bytes of these.
+    pub refused_bytes: u64,
 }
 
 /// A lane of a spool.
@@ -95,6 +97,7 @@ pub(crate) fn look(disk: &dyn Disk, root: &Path) -> io::Result<Inspection> {
     let quarantine = Path::new(layout::QUARANTINE);
     found.quarantined = aside.files.iter().map(|name| quarantine.join(name)).collect();
     found.refused = aside.refused;
+    found.refused_bytes = aside.refused_bytes;
     Ok(found)
 }
 

@@ -8,7 +8,7 @@ use baldur_core::{
 };
 
 use crate::{
-    aside,
+    aside::{self, NotAside},
     core::Core,
     error::{classify, closed, said},
     frame::{Step, Walk},
@@ -144,21 +144,31 @@ impl Keeper {
             let sentence = "only the oldest record that was handed out can be put aside";
             return Err(said("set_aside", BackendKind::Refused, sentence).into());
         };
-        self.refuse(&path, start, end, reason).map_err(|error| classify("set_aside", error))?;
+        self.refuse(&path, start, end, reason)?;
         self.core.state().set_aside += 1;
         // The reason is in the file; it may repeat more than a log should hold.
         tracing::error!(lane = record.lane, "spool.record_set_aside");
         self.remove(record)
     }
 
-    fn refuse(&self, path: &Path, start: u64, end: u64, reason: &str) -> io::Result<()> {
-        let Core { disk, root, clock, instance, .. } = &*self.core;
-        let step = Walk::new(&**disk, path, start, end).next()?;
-        let Some(Step::Frame(frame)) = step else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the record can't be read"));
+    fn refuse(&self, path: &Path, start: u64, end: u64, reason: &str) -> Result<(), SpoolError> {
+        let Core { disk, root, clock, instance, config, .. } = &*self.core;
+        let disk = &**disk;
+        let max_bytes = config.max_refused_bytes;
+        let refused = || {
+            let step = Walk::new(disk, path, start, end).next()?;
+            let Some(Step::Frame(frame)) = step else {
+                let what = "the record can't be read";
+                return Err(NotAside::Disk(io::Error::new(io::ErrorKind::InvalidData, what)));
+            };
+            let text = String::from_utf8_lossy(&frame.record);
+            let line = aside::line(clock.now(), reason, &text);
+            aside::refuse(disk, root, instance, line.as_bytes(), Some(max_bytes))
         };
-        let text = String::from_utf8_lossy(&frame.record);
-        aside::refuse(&**disk, root, instance, clock.now(), reason, &text)
+        refused().map_err(|error| match error {
+            NotAside::Full(bytes) => SpoolError::AsideFull { bytes, max_bytes },
+            NotAside::Disk(error) => classify("set_aside", error).into(),
+        })
     }
 
     /// Later calls fail; locks are given up, and the own lane goes if it is empty.
@@ -187,7 +197,7 @@ impl Keeper {
         self.closed
     }
 
-    fn check_open(&self, operation: &'static str) -> Result<(), SpoolError> {
+    pub(super) fn check_open(&self, operation: &'static str) -> Result<(), SpoolError> {
         if self.closed { Err(closed(operation).into()) } else { Ok(()) }
     }
 

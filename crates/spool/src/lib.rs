@@ -19,6 +19,7 @@
 
 mod adopt;
 mod aside;
+mod batch;
 mod config;
 mod core;
 mod disk;
@@ -28,6 +29,7 @@ mod inspect;
 mod keeper;
 mod layout;
 mod queue;
+mod restore;
 mod scan;
 mod spool;
 mod state;
@@ -35,6 +37,7 @@ mod writer;
 
 pub use config::SpoolConfig;
 pub use inspect::{Inspection, LaneReport, Problem, inspect};
+pub use restore::Restored;
 pub use spool::DiskSpool;
 
 #[cfg(test)]

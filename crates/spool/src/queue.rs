@@ -5,10 +5,7 @@ use std::sync::{Arc, mpsc};
 use baldur_core::port::SpoolError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::{
-    core::Core,
-    writer::{Record, Writer},
-};
+use crate::{batch::Batch, core::Core, writer::Writer};
 
 /// What the writer is told.
 #[derive(Debug)]
@@ -23,7 +20,7 @@ pub(crate) enum Message {
 #[derive(Debug)]
 pub(crate) struct Job {
     core: Arc<Core>,
-    records: Vec<Record>,
+    batch: Batch,
     reply: Option<oneshot::Sender<Vec<Result<(), SpoolError>>>>,
     /// The place in the queue.
     _room: [OwnedSemaphorePermit; 2],
@@ -32,15 +29,11 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(
         core: Arc<Core>,
-        records: Vec<Record>,
+        batch: Batch,
         reply: oneshot::Sender<Vec<Result<(), SpoolError>>>,
         room: [OwnedSemaphorePermit; 2],
     ) -> Self {
-        Self { core, records, reply: Some(reply), _room: room }
-    }
-
-    fn bytes(&self) -> u64 {
-        self.records.iter().map(Record::bytes).sum()
+        Self { core, batch, reply: Some(reply), _room: room }
     }
 
     fn answer(mut self, answers: Vec<Result<(), SpoolError>>) {
@@ -54,7 +47,7 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         if self.reply.is_some() {
-            self.core.drop_expected(self.records.iter().map(|record| record.key.as_ref()));
+            self.core.drop_expected(self.batch.keys());
         }
     }
 }
@@ -75,14 +68,14 @@ pub(crate) fn run(
         while let Some(taken) = message.take() {
             match taken {
                 Message::Append(job) => {
-                    let full = records + job.records.len() > most_records
-                        || bytes + job.bytes() > most_bytes as u64;
+                    let full = records + job.batch.len() > most_records
+                        || bytes + job.batch.bytes() > most_bytes as u64;
                     if full && !group.is_empty() {
                         next = Some(Message::Append(job));
                         break;
                     }
-                    records += job.records.len();
-                    bytes += job.bytes();
+                    records += job.batch.len();
+                    bytes += job.batch.bytes();
                     group.push(job);
                     message = queue.try_recv().ok();
                 }
@@ -97,14 +90,14 @@ pub(crate) fn run(
     }
 }
 
-fn commit(writer: &mut Writer, group: Vec<Job>) {
-    let records: Vec<&Record> = group.iter().flat_map(|job| &job.records).collect();
-    if records.is_empty() {
+fn commit(writer: &mut Writer, mut group: Vec<Job>) {
+    let mut batches: Vec<&mut Batch> = group.iter_mut().map(|job| &mut job.batch).collect();
+    if batches.is_empty() {
         return;
     }
-    let mut answers = writer.commit(&records).into_iter();
+    let mut answers = writer.commit(&mut batches).into_iter();
     for job in group {
-        let own = answers.by_ref().take(job.records.len()).collect();
+        let own = answers.by_ref().take(job.batch.len()).collect();
         job.answer(own);
     }
 }

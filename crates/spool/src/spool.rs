@@ -24,13 +24,14 @@ use tokio::{
 };
 
 use crate::{
+    batch::Batch,
     config::SpoolConfig,
     core::Core,
     disk::{self, RealDisk},
     error::{BACKEND, classify, closed, said},
     keeper::Keeper,
     queue::{Job, Message, run},
-    writer::{Record, Writer},
+    writer::Writer,
 };
 
 /// A spool in a directory of the machine.
@@ -111,12 +112,16 @@ impl DiskSpool {
         self.with_keeper("adopt", Keeper::adopt).await?
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.inner.core
+    }
+
     /// The directory of the spool.
     pub fn dir(&self) -> &Path {
         &self.inner.core.root
     }
 
-    async fn with_keeper<T: Send + 'static>(
+    pub(crate) async fn with_keeper<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&mut Keeper) -> T + Send + 'static,
@@ -133,10 +138,10 @@ impl DiskSpool {
     }
 
     /// Appends records that go into one write, and waits for the answers.
-    async fn submit(&self, records: Vec<Record>) -> Vec<Result<(), SpoolError>> {
-        let asked = records.len();
+    pub(crate) async fn submit(&self, batch: Batch) -> Vec<Result<(), SpoolError>> {
+        let asked = batch.len();
         let all = |error: BackendError| vec![Err(SpoolError::Backend(error)); asked];
-        let answer = match self.enqueue(records).await {
+        let answer = match self.enqueue(batch).await {
             Ok(answer) => answer,
             Err(error) => return all(error),
         };
@@ -151,52 +156,36 @@ impl DiskSpool {
 
     async fn enqueue(
         &self,
-        records: Vec<Record>,
+        batch: Batch,
     ) -> Result<oneshot::Receiver<Vec<Result<(), SpoolError>>>, BackendError> {
         let Inner { core, messages, closed: is_closed, .. } = &*self.inner;
         if is_closed.load(Ordering::Acquire) {
             return Err(closed("append"));
         }
-        let room = timeout(core.config.queue_wait, self.room(&records)).await;
+        let room = timeout(core.config.queue_wait, self.room(&batch)).await;
         let Ok(room) = room else {
             let full = "the queue of the writer stayed full for the time that callers wait";
             return Err(said("append", BackendKind::Busy, full).retryable());
         };
         let room = room.ok_or_else(|| closed("append"))?;
         let (reply, answer) = oneshot::channel();
-        core.expect(records.iter().map(|record| record.key.as_ref()));
-        let job = Job::new(Arc::clone(core), records, reply, room);
+        core.expect(batch.keys());
+        let job = Job::new(Arc::clone(core), batch, reply, room);
         // A job that is dropped unread lets go of its keys.
         messages.send(Message::Append(job)).map_err(|_| closed("append"))?;
         Ok(answer)
     }
 
     /// Waits for a place in the queue; `None` once it is closed.
-    async fn room(&self, records: &[Record]) -> Option<[OwnedSemaphorePermit; 2]> {
+    async fn room(&self, batch: &Batch) -> Option<[OwnedSemaphorePermit; 2]> {
         let Inner { core, records: by_count, bytes: by_size, .. } = &*self.inner;
-        let count = records.len().min(core.config.queue_records);
-        let bytes: u64 = records.iter().map(Record::bytes).sum();
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(core.config.queue_bytes);
+        let count = batch.len().min(core.config.queue_records);
+        let bytes =
+            usize::try_from(batch.bytes()).unwrap_or(usize::MAX).min(core.config.queue_bytes);
         let permits = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let count = Arc::clone(by_count).acquire_many_owned(permits(count)).await.ok()?;
         let bytes = Arc::clone(by_size).acquire_many_owned(permits(bytes)).await.ok()?;
         Some([count, bytes])
-    }
-
-    /// Encodes captures; those that are too long are answered at once.
-    fn encode(&self, captures: &[Capture]) -> Vec<Result<Record, SpoolError>> {
-        let Core { clock, config, .. } = &*self.inner.core;
-        let at = clock.now();
-        let encode = |capture: &Capture| {
-            let text = wire::encode_spooled(capture, at);
-            let id = capture.op.id;
-            let bytes = text.len() as u64;
-            if bytes > config.max_record_bytes {
-                return Err(SpoolError::TooLarge { id, bytes, max: config.max_record_bytes });
-            }
-            Ok(Record { key: capture.op.order_key.clone(), at, text })
-        };
-        captures.iter().map(encode).collect()
     }
 }
 
@@ -240,28 +229,32 @@ pub(crate) async fn blocking<T: Send + 'static>(
 #[async_trait]
 impl Spool for DiskSpool {
     async fn append(&self, captures: Vec<Capture>) -> Vec<Result<(), SpoolError>> {
-        let SpoolConfig { group_records, group_bytes, queue_records, .. } = self.inner.core.config;
-        let most_records = group_records.min(queue_records);
-        let mut answers: Vec<Option<Result<(), SpoolError>>> = Vec::new();
-        let (mut group, mut bytes) = (Vec::new(), 0);
-        for encoded in self.encode(&captures) {
-            match encoded {
-                Ok(record) => {
-                    let more = record.bytes();
-                    let full = bytes + more > group_bytes as u64 || group.len() >= most_records;
-                    if full && !group.is_empty() {
-                        fill(&mut answers, self.submit(std::mem::take(&mut group)).await);
-                        bytes = 0;
-                    }
-                    bytes += more;
-                    group.push(record);
-                    answers.push(None);
-                }
-                Err(error) => answers.push(Some(Err(error))),
+        let Core { clock, config, .. } = &*self.inner.core;
+        let SpoolConfig {
+            group_records, group_bytes, queue_records, max_record_bytes: max, ..
+        } = *config;
+        let (most_records, most_bytes) = (group_records.min(queue_records), group_bytes as u64);
+        let at = clock.now();
+        let mut answers: Vec<Option<Result<(), SpoolError>>> = Vec::with_capacity(captures.len());
+        let room = captures.iter().take(most_records).map(wire::spooled_room).sum::<usize>();
+        let mut batch = Batch::with_room(room.min(group_bytes));
+        for capture in &captures {
+            let bytes = batch.push(capture, at);
+            if bytes > max {
+                batch.pop();
+                let id = capture.op.id;
+                answers.push(Some(Err(SpoolError::TooLarge { id, bytes, max })));
+                continue;
             }
+            if batch.len() > 1 && (batch.bytes() > most_bytes || batch.len() > most_records) {
+                let next = batch.split_last();
+                let full = std::mem::replace(&mut batch, next);
+                fill(&mut answers, self.submit(full).await);
+            }
+            answers.push(None);
         }
-        if !group.is_empty() {
-            fill(&mut answers, self.submit(group).await);
+        if !batch.is_empty() {
+            fill(&mut answers, self.submit(batch).await);
         }
         answers.into_iter().flatten().collect()
     }

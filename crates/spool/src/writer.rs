@@ -6,31 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use baldur_core::{BackendError, Timestamp, name::OrderKey, port::SpoolError};
+use baldur_core::{BackendError, port::SpoolError};
 
 use crate::{
+    batch::{Batch, Record},
     core::Core,
     disk::{Append, Disk, Held},
     error::classify,
-    frame::{FRAME_BYTES, HEADER_BYTES, header, put},
+    frame::{self, HEADER_BYTES, header},
     layout::{CURSOR, Cursor, LOCK, segment},
     state::{Place, Segment},
 };
-
-/// A record to append.
-#[derive(Debug)]
-pub(crate) struct Record {
-    pub(crate) key: Option<OrderKey>,
-    pub(crate) at: Timestamp,
-    pub(crate) text: String,
-}
-
-impl Record {
-    /// How many bytes it takes in a segment.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.text.len() as u64 + FRAME_BYTES
-    }
-}
 
 /// The segment at work.
 #[derive(Debug)]
@@ -67,25 +53,28 @@ pub(crate) struct Writer {
     core: Arc<Core>,
     current: Option<Current>,
     next_segment: u64,
+    /// What is written is put together here, where it isn't already.
+    text: Vec<u8>,
 }
 
 const LANE_TRIES: usize = 8;
 
 impl Writer {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, current: None, next_segment: 1 }
+        Self { core, current: None, next_segment: 1, text: Vec::new() }
     }
 
     /// Appends records that were announced by [`Core::expect`], and answers each when it is synced.
-    pub(crate) fn commit(&mut self, records: &[&Record]) -> Vec<Result<(), SpoolError>> {
-        let (mut answers, accepted) = self.admit(records);
-        if !accepted.is_empty() {
-            let outcome = self.write(&accepted);
-            self.finish(&accepted, outcome.is_ok());
+    pub(crate) fn commit(&mut self, batches: &mut [&mut Batch]) -> Vec<Result<(), SpoolError>> {
+        let mut answers = self.admit(batches);
+        let accepted = answers.iter().filter(|answer| answer.is_ok()).count();
+        if accepted > 0 {
+            let outcome = self.write(batches, &answers);
+            self.finish(batches, &answers, outcome.is_ok());
             if let Err(failed) = outcome {
                 let error = refused(failed);
                 tracing::warn!(
-                    records = accepted.len(),
+                    records = accepted,
                     error = %baldur_core::Chain(&error),
                     "spool.write_failed"
                 );
@@ -98,10 +87,7 @@ impl Writer {
     }
 
     /// Who finds room.
-    fn admit<'a>(
-        &mut self,
-        records: &[&'a Record],
-    ) -> (Vec<Result<(), SpoolError>>, Vec<&'a Record>) {
+    fn admit(&mut self, batches: &[&mut Batch]) -> Vec<Result<(), SpoolError>> {
         let max_bytes = self.core.config.max_bytes;
         let mut state = self.core.state();
         // The keeper may have taken the segment away, because nothing in it waited.
@@ -111,44 +97,55 @@ impl Writer {
         state.writing = true;
         let bytes = state.bytes();
         let mut used = bytes + HEADER_BYTES;
-        let mut accepted = Vec::with_capacity(records.len());
-        let mut answers = Vec::with_capacity(records.len());
-        for record in records {
+        let mut refused = 0;
+        let mut answers = Vec::with_capacity(batches.iter().map(|batch| batch.len()).sum());
+        for record in batches.iter().flat_map(|batch| batch.records()) {
             if used + record.bytes() <= max_bytes {
                 used += record.bytes();
-                accepted.push(*record);
                 answers.push(Ok(()));
             } else {
+                refused += 1;
                 state.own.release(record.key.as_ref());
                 answers.push(Err(SpoolError::Full { bytes, max_bytes }));
             }
         }
-        let refused = records.len() - accepted.len();
-        state.settled(refused as u64);
-        if accepted.is_empty() {
+        state.settled(refused);
+        if refused == answers.len() as u64 {
             state.writing = false;
         }
-        (answers, accepted)
+        answers
     }
 
-    fn write(&mut self, records: &[&Record]) -> Result<(), Failed> {
-        let bytes: u64 = records.iter().map(|record| record.bytes()).sum();
+    fn write(
+        &mut self,
+        batches: &mut [&mut Batch],
+        answers: &[Result<(), SpoolError>],
+    ) -> Result<(), Failed> {
+        let bytes: u64 = accepted(batches, answers).map(|(_, record)| record.bytes()).sum();
         let sealed = self.core.config.segment_bytes;
         if self.current.as_ref().is_some_and(|current| current.end + bytes > sealed) {
             self.current = None;
         }
-        let mut text = Vec::with_capacity(usize::try_from(bytes + HEADER_BYTES).unwrap_or(0));
-        let (mut current, is_new) = if let Some(current) = self.current.take() {
-            (current, false)
-        } else {
-            text.extend_from_slice(&header());
-            (self.begin().map_err(Failed::certain)?, true)
+        let (mut current, is_new) = match self.current.take() {
+            Some(current) => (current, false),
+            None => (self.begin().map_err(Failed::certain)?, true),
         };
         let group = current.groups.wrapping_add(1);
-        for record in records {
-            put(&mut text, group, record.text.as_bytes());
+        let mut own = std::mem::take(&mut self.text);
+        let text = match batches {
+            // As it comes, without a copy.
+            [batch] if !is_new && answers.iter().all(Result::is_ok) => batch.sealed(group),
+            _ => {
+                put_together(&mut own, batches, answers, is_new, group);
+                &own
+            }
+        };
+        let (written, length) = (current.file.write(text), text.len() as u64);
+        // A large write is rare, and its memory is not kept for the next one.
+        if own.capacity() <= 2 * self.core.config.group_bytes {
+            self.text = own;
         }
-        if let Err(error) = current.file.write(&text) {
+        if let Err(error) = written {
             return Err(self.undo(current, is_new, error));
         }
         let synced = current
@@ -159,19 +156,21 @@ impl Writer {
             self.abandon(current, is_new);
             return Err(Failed::uncertain(error));
         }
-        current.end += text.len() as u64;
+        current.end += length;
         current.groups = group;
-        self.keep(&current, records);
+        self.keep(&current, accepted(batches, answers).map(|(_, record)| record));
         self.current = Some(current);
         Ok(())
     }
 
     /// Tells what is in the segment now, all at once: from here on the keeper may hand it out and remove it.
-    fn keep(&self, current: &Current, written: &[&Record]) {
-        let records = written.len() as u64;
+    fn keep<'a>(&self, current: &Current, written: impl Iterator<Item = &'a Record>) {
+        let mut written = written.peekable();
+        let oldest = written.peek().map(|record| record.at);
+        let records = written.count() as u64;
         let mut state = self.core.state();
         state.own.records += records;
-        state.own.oldest = state.own.oldest.or(written.first().map(|record| record.at));
+        state.own.oldest = state.own.oldest.or(oldest);
         state.open = Some(current.number);
         let before = state.own.last_or_new(current.number);
         let records = before.records + records;
@@ -180,15 +179,17 @@ impl Writer {
     }
 
     /// Ends a write, and lets go of what was not written.
-    fn finish(&self, records: &[&Record], written: bool) {
+    fn finish(&self, batches: &[&mut Batch], answers: &[Result<(), SpoolError>], written: bool) {
         let mut state = self.core.state();
         state.writing = false;
-        if !written {
-            for record in records {
+        let mut count = 0;
+        for (_, record) in accepted(batches, answers) {
+            count += 1;
+            if !written {
                 state.own.release(record.key.as_ref());
             }
         }
-        state.settled(records.len() as u64);
+        state.settled(count);
     }
 
     /// Takes a failed write back, as far as the disk lets us.
@@ -260,6 +261,35 @@ impl Writer {
             return Ok(dir);
         }
         Err(io::Error::other("no directory of its own could be made"))
+    }
+}
+
+/// The records that found room, each with its batch.
+fn accepted<'a>(
+    batches: &'a [&mut Batch],
+    answers: &'a [Result<(), SpoolError>],
+) -> impl Iterator<Item = (&'a Batch, &'a Record)> {
+    let of = |batch: &'a &mut Batch| batch.records().iter().map(move |record| (&**batch, record));
+    let records = batches.iter().flat_map(of).zip(answers);
+    records.filter(|(_, answer)| answer.is_ok()).map(|(record, _)| record)
+}
+
+/// Puts together what one write is to hold.
+fn put_together(
+    text: &mut Vec<u8>,
+    batches: &[&mut Batch],
+    answers: &[Result<(), SpoolError>],
+    is_new: bool,
+    group: u32,
+) {
+    text.clear();
+    if is_new {
+        text.extend_from_slice(&header());
+    }
+    for (batch, record) in accepted(batches, answers) {
+        let start = text.len();
+        text.extend_from_slice(batch.frame(record));
+        frame::seal(text.get_mut(start..).unwrap_or_default(), group);
     }
 }
 

@@ -44,5 +44,5 @@ async fn model() -> StoreUnderTest {
 }
 
 fn main() -> ExitCode {
-    Harness::new("sqlite", fresh).model(model).claim_race_entries(10_000).run()
+    Harness::new("sqlite", fresh).model(model).differential().claim_race_entries(10_000).run()
 }

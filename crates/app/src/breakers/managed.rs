@@ -1,6 +1,7 @@
 //! The breaker of one dependency, shared by the calls of a process.
 
 use std::{
+    cell::LazyCell,
     fmt, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -10,14 +11,18 @@ use baldur_core::{
     Clock,
     name::ServiceName,
     policy::{
-        Admission, Breaker, BreakerChange, BreakerPolicy, BreakerState, CallOutcome, ForcedState,
-        Ticket,
+        Admission, Breaker, BreakerChange, BreakerPolicy, BreakerState, CallOutcome, Calm,
+        ForcedState, Ticket,
     },
     port::ForcedBreaker,
 };
 use tokio::sync::{Notify, broadcast};
 
-use super::{BreakerEvent, BreakerStatus};
+use super::{
+    BreakerEvent, BreakerStatus,
+    permit::{Length, Permit, Right},
+    tally::Tally,
+};
 use crate::{
     Who,
     metrics::{BREAKER_CHANGES, BREAKER_REJECTIONS, BREAKER_STATE},
@@ -50,7 +55,10 @@ pub struct ManagedBreaker {
 
 struct Inner {
     name: ServiceName,
+    policy: BreakerPolicy,
     voice: Voice,
+    /// What happens without the lock, as long as the breaker is calm.
+    tally: Tally,
     /// Held for one decision, never across an await.
     core: Mutex<Core>,
 }
@@ -121,10 +129,12 @@ pub struct Rejection {
 }
 
 impl ManagedBreaker {
-    pub(super) fn new(name: ServiceName, breaker: Breaker, voice: Voice) -> Self {
+    pub(super) fn new(name: ServiceName, mut breaker: Breaker, voice: Voice) -> Self {
         let told = (breaker.state(), None);
+        let (policy, tally) = (*breaker.policy(), Tally::new());
+        publish(&tally, &mut breaker);
         let core = Mutex::new(Core { breaker, told, pending: Pending::default() });
-        Self { inner: Arc::new(Inner { name, voice, core }) }
+        Self { inner: Arc::new(Inner { name, policy, voice, tally, core }) }
     }
 
     /// The dependency.
@@ -134,19 +144,22 @@ impl ManagedBreaker {
 
     /// What it was made with.
     pub fn policy(&self) -> BreakerPolicy {
-        *self.lock().breaker.policy()
+        self.inner.policy
     }
 
     /// What callers meet: the order, or else the breaker's own state as of the last call. An open one whose time is over
     /// lets the next call probe.
     pub fn state(&self) -> BreakerState {
-        let now = self.inner.voice.clock.mono();
+        if self.inner.tally.generation().is_some() {
+            return BreakerState::Closed;
+        }
+        let now = self.mono();
         self.lock().breaker.effective(now)
     }
 
     /// How it stands now, in full.
     pub fn status(&self) -> BreakerStatus {
-        let now = self.inner.voice.clock.mono();
+        let now = self.mono();
         let core = self.lock();
         let Core { breaker, .. } = &*core;
         BreakerStatus {
@@ -164,17 +177,32 @@ impl ManagedBreaker {
     /// # Errors
     ///
     /// When the dependency is to be left alone.
-    pub fn admit(&self) -> Result<Permit, Rejection> {
-        let now = self.inner.voice.clock.mono();
+    pub fn admit(&self) -> Result<Permit<'_>, Rejection> {
+        let right = self.admit_untimed()?;
+        let started = if self.times_calls() { self.mono() } else { Duration::ZERO };
+        Ok(Permit::new(right, started))
+    }
+
+    /// The same for a caller that says itself how long the call took.
+    #[inline]
+    pub(crate) fn admit_untimed(&self) -> Result<Right<'_>, Rejection> {
+        match self.inner.tally.generation() {
+            Some(generation) => Ok(Right::to_pass(self, Ticket::of_calm(generation))),
+            None => self.ask(),
+        }
+    }
+
+    /// Asks the breaker itself.
+    fn ask(&self) -> Result<Right<'_>, Rejection> {
+        let now = self.mono();
         let (admission, forced) = self.step(now, Source::Here, |breaker, pending| {
             let admitted = breaker.admit(now);
             pending.count(admitted.change);
             (admitted.admission, breaker.order(now).is_some())
         });
         match admission {
-            Admission::Allowed { probe, ticket } => {
-                Ok(Permit { breaker: self.clone(), ticket: Some(ticket), probe, started: now })
-            }
+            Admission::Allowed { probe: true, ticket } => Ok(Right::to_probe(self, ticket)),
+            Admission::Allowed { probe: false, ticket } => Ok(Right::to_pass(self, ticket)),
             Admission::Rejected { retry_in } => {
                 let why = if forced { "forced" } else { "open" };
                 let labels =
@@ -185,17 +213,45 @@ impl ManagedBreaker {
         }
     }
 
-    fn record(&self, ticket: Ticket, outcome: CallOutcome, started: Duration) {
-        let now = self.inner.voice.clock.mono();
-        let elapsed = now.saturating_sub(started);
-        self.step(now, Source::Here, |breaker, pending| {
-            pending.count(breaker.record(ticket, outcome, elapsed, now));
+    /// Hears how a call ended.
+    pub(super) fn record(&self, ticket: Ticket, outcome: CallOutcome, length: Length) {
+        let Inner { tally, policy, .. } = &*self.inner;
+        // Most breakers need no time to count a good call.
+        let now = LazyCell::new(|| self.mono());
+        let elapsed = match length {
+            Length::Known(elapsed) => elapsed,
+            Length::Since(started) if self.times_calls() => now.saturating_sub(started),
+            Length::Since(_) => Duration::ZERO,
+        };
+        if let Some(generation) = ticket.generation() {
+            let is_done = match outcome {
+                CallOutcome::Success => !policy.is_slow(elapsed) && tally.good(generation, || *now),
+                // Calm, it counts nothing of them.
+                CallOutcome::Ignored | CallOutcome::Dropped => {
+                    tally.generation() == Some(generation)
+                }
+                CallOutcome::Failure => false,
+            };
+            if is_done {
+                return;
+            }
+        }
+        self.step(*now, Source::Here, |breaker, pending| {
+            pending.count(breaker.record(ticket, outcome, elapsed, *now));
         });
+    }
+
+    fn times_calls(&self) -> bool {
+        self.inner.policy.settings().slow_calls.is_some()
+    }
+
+    pub(super) fn mono(&self) -> Duration {
+        self.inner.voice.clock.mono()
     }
 
     /// Gives an order, or lifts it.
     pub(super) fn order(&self, order: Option<ForcedBreaker>, who: &Who) {
-        let now = self.inner.voice.clock.mono();
+        let now = self.mono();
         self.step(now, Source::Here, |breaker, pending| {
             obey(breaker, order, now);
             pending.orders += 1;
@@ -217,11 +273,14 @@ impl ManagedBreaker {
         source: Source,
         step: impl FnOnce(&mut Breaker, &mut Pending) -> T,
     ) -> T {
-        let Inner { name, voice, .. } = &*self.inner;
+        let Inner { name, voice, tally, .. } = &*self.inner;
         let mut core = self.lock();
         let Core { breaker, pending, told } = &mut *core;
         let known = (pending.changes, pending.orders);
+        // What ended before comes first.
+        pending.count(breaker.absorb(tally.take()));
         let answer = step(breaker, pending);
+        pending.count(publish(tally, breaker));
         let is_news = source == Source::Here && (pending.changes, pending.orders) != known;
         if is_news {
             voice.changed.notify_one();
@@ -277,6 +336,23 @@ impl ManagedBreaker {
     }
 }
 
+/// Says what may happen without the lock after a step. What did so during the step comes after it.
+fn publish(tally: &Tally, breaker: &mut Breaker) -> Option<BreakerChange> {
+    let is_same = |calm: Calm| tally.generation().is_none_or(|before| before == calm.generation);
+    if let Some(calm) = breaker.calm().filter(|calm| is_same(*calm)) {
+        tally.open(calm);
+        return None;
+    }
+    let before = tally.generation();
+    let late = tally.close();
+    // Calls that were admitted before a change of state count for nothing after it.
+    let change = (before == Some(breaker.generation())).then(|| breaker.absorb(late)).flatten();
+    if let Some(calm) = breaker.calm() {
+        tally.open(calm);
+    }
+    change
+}
+
 /// Logs and counts.
 pub(super) fn tell(event: &BreakerEvent) {
     let BreakerEvent { dependency, from, to, forced, shared, at: _ } = event;
@@ -322,42 +398,5 @@ impl fmt::Debug for ManagedBreaker {
             .field("name", &self.inner.name)
             .field("state", &self.state())
             .finish_non_exhaustive()
-    }
-}
-
-/// The right to one call. Dropping it gives it back without an outcome.
-#[derive(Debug)]
-#[must_use = "a permit that is dropped counts for nothing"]
-pub struct Permit {
-    breaker: ManagedBreaker,
-    ticket: Option<Ticket>,
-    probe: bool,
-    started: Duration,
-}
-
-impl Permit {
-    /// Whether the call decides about closing the breaker.
-    pub fn is_probe(&self) -> bool {
-        self.probe
-    }
-
-    /// Takes the time from now on: what came before was not the dependency's, such as a wait of the caller's own.
-    pub fn restart(&mut self) {
-        self.started = self.breaker.inner.voice.clock.mono();
-    }
-
-    /// Gives it back with how the call ended. How long it took is the time since it was admitted or restarted.
-    pub fn end(mut self, outcome: CallOutcome) {
-        if let Some(ticket) = self.ticket.take() {
-            self.breaker.record(ticket, outcome, self.started);
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.breaker.record(ticket, CallOutcome::Dropped, self.started);
-        }
     }
 }

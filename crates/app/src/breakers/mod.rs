@@ -6,6 +6,11 @@
 //! What decides is [`Breaker`], a pure state machine; this module gives it a clock, a lock
 //! that is held for the few steps of one decision and never across an await, and a voice.
 //!
+//! While the breaker is closed and no good call could open it, which is nearly always, calls don't take that lock: they
+//! pass by one look at a number, and good ones are counted apart, by each thread for itself. The breaker hears of them
+//! before anything else happens to it, so it decides as if it had been asked about each: a failure that reaches the
+//! rate opens it, and not a later one.
+//!
 //! # Sharing
 //!
 //! [`Breakers::share`] has one task tell other processes what happened here, and ask what happened there. What is newer
@@ -30,7 +35,9 @@ mod event;
 mod follow;
 mod managed;
 mod merge;
+mod permit;
 mod share;
+mod tally;
 
 use std::{
     collections::BTreeMap,
@@ -47,7 +54,8 @@ use tokio::sync::{Notify, broadcast};
 
 pub use event::{BreakerEvent, BreakerStatus};
 pub use follow::MAX_FOLLOWED;
-pub use managed::{ManagedBreaker, Permit, Rejection};
+pub use managed::{ManagedBreaker, Rejection};
+pub use permit::Permit;
 pub use share::{ShareError, SyncPolicy};
 
 use crate::{Env, Who};

@@ -10,7 +10,10 @@ use baldur_core::{
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
 
-use super::{Shared, Step};
+use super::{
+    Shared, Step,
+    suspect::{LOOK, is_definite},
+};
 use crate::{
     ledger::{Landing, landing_of},
     metrics,
@@ -20,23 +23,33 @@ use crate::{
 /// How long an entry lives at least whose time ran out in the spool: the store expires it like any other, with evidence.
 const LEAST_LIFE: Duration = Duration::from_micros(1);
 
-type Answer = Result<Captured, CaptureError>;
+pub(super) type Answer = Result<Captured, CaptureError>;
 
 impl Shared {
     /// Moves the oldest records of one lane.
     pub(super) async fn step(&self, limit: usize) -> Step {
         self.count_late();
         let (mark, looked) = (self.ledger.spool_mark(), Instant::now());
+        let limit = if self.is_suspicious() { limit.max(LOOK) } else { limit };
         let records = match timeout(self.policy.timeout, self.parts.spool.peek(limit)).await {
             Ok(Ok(records)) => records,
             Ok(Err(error)) => return Step::Failed(Chain(&error).to_string()),
             Err(_elapsed) => return Step::Failed("the spool did not answer in time".to_owned()),
         };
         self.count_removed(records.first().map(|record| record.position));
+        let suspect = self.suspected(&records);
         if records.is_empty() {
             self.look_for_lost_records(mark, looked);
             return Step::Idle;
         }
+        match suspect {
+            Some(suspect) => self.step_with(suspect, records).await,
+            None => self.move_records(records).await,
+        }
+    }
+
+    /// Has the store keep records, and removes what it has.
+    pub(super) async fn move_records(&self, records: Vec<Spooled>) -> Step {
         let started = Instant::now();
         let captures = records.iter().map(|record| self.due(record)).collect();
         let answers = self.keep(captures).await;
@@ -60,7 +73,7 @@ impl Shared {
     }
 
     /// What the store is to keep now of what was spooled then.
-    fn due(&self, record: &Spooled) -> Capture {
+    pub(super) fn due(&self, record: &Spooled) -> Capture {
         let waited = self.clock.now().since(record.spooled_at);
         let mut capture = record.capture.clone();
         if let Some(finish) = &self.hooks.finish {
@@ -75,7 +88,7 @@ impl Shared {
 
     /// Has the store keep captures. Where nothing may make room for one, it is kept beyond the limit: whoever captured has its
     /// acknowledgement.
-    async fn keep(&self, captures: Vec<Capture>) -> Vec<Answer> {
+    pub(super) async fn keep(&self, captures: Vec<Capture>) -> Vec<Answer> {
         if captures.iter().all(|capture| capture.limits.is_none()) {
             return self.ask(captures).await;
         }
@@ -123,15 +136,18 @@ impl Shared {
                     through = Some(record.position);
                 }
                 Some(Err(error)) if refused_for_good(&error) => {
+                    // This is an answer too, whatever becomes of the record.
+                    self.parts.gate.up();
                     self.remove(through.take(), &mut kept).await?;
                     self.set_aside(&record, &error).await?;
                 }
                 failed => {
                     // What the store has is removed first, so that it is not asked for it again.
                     let removed = self.remove(through.take(), &mut kept).await;
-                    self.parts.gate.down();
+                    let trouble = trouble(failed.as_ref());
+                    self.failed_at(&record, &trouble, answers.any(|answer| is_definite(&answer)));
                     removed?;
-                    return Err(trouble(failed));
+                    return Err(trouble);
                 }
             }
         }
@@ -160,7 +176,7 @@ impl Shared {
     }
 
     /// Counts records as gone once the spool says so. If it doesn't, the next look at their lane tells.
-    async fn gone(
+    pub(super) async fn gone(
         &self,
         through: SpoolPosition,
         leaving: Vec<(EntryId, Landing)>,
@@ -201,6 +217,7 @@ impl Shared {
             match landing {
                 Landing::Stored | Landing::Merged => status.drained += 1,
                 Landing::SetAside => status.set_aside += 1,
+                Landing::Parked => status.parked += 1,
             }
         }
     }
@@ -228,9 +245,9 @@ fn owed() -> CaptureError {
     BackendError::new("store", "answer a capture", BackendKind::Other).retryable().into()
 }
 
-fn trouble(failed: Option<Answer>) -> String {
+pub(super) fn trouble(failed: Option<&Answer>) -> String {
     match failed {
-        Some(Err(error)) => Chain(&error).to_string(),
+        Some(Err(error)) => Chain(error).to_string(),
         Some(Ok(_)) | None => "the store owes an answer".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod pace;
+mod suspect;
 
 use std::{
     fmt,
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use pace::DrainPolicy;
 use pace::Pace;
+use suspect::Suspect;
 
 use crate::{
     Env,
@@ -69,6 +71,8 @@ impl fmt::Debug for DrainHooks {
 ///   between is done again, and the store knows the ids.
 /// - Records of one lane keep their order: behind a record that the store can't take now, nothing is removed.
 /// - A record that the store refuses for good is put aside, and reported.
+/// - A record at which the store fails while it takes others is put aside, too, once that has gone on for
+///   [`DrainPolicy::park_attempts`] and [`DrainPolicy::park_after`]. Until then its lane waits, and callers' captures don't.
 /// - Delays count from when a capture was spooled: the time in the spool is taken off.
 /// - If the task ends by a fault, it is started again.
 ///
@@ -95,6 +99,8 @@ struct Shared {
     late: Mutex<Vec<(EntryId, Landing)>>,
     /// Records that the spool was told to remove, without an answer, each group with its last one.
     leaving: Mutex<Vec<Leaving>>,
+    /// The record that the store failed at last, if it is the oldest yet.
+    suspect: Mutex<Option<Suspect>>,
     /// Told after every batch.
     moved: Notify,
     /// Somebody waits for the spool to be empty.
@@ -109,6 +115,8 @@ pub struct DrainStatus {
     pub drained: u64,
     /// How many records it put aside, because the store refused them for good.
     pub set_aside: u64,
+    /// How many records it put aside, because the store failed at them while it took others.
+    pub parked: u64,
     /// How many batches failed in a row.
     pub failures: u32,
     /// The last failure, while it lasts.
@@ -163,6 +171,7 @@ impl Drainer {
             status: Mutex::new(status),
             late: Mutex::default(),
             leaving: Mutex::default(),
+            suspect: Mutex::default(),
             moved: Notify::new(),
             hurry: Notify::new(),
             restarts: AtomicU64::new(0),
@@ -347,6 +356,10 @@ impl Shared {
 
     fn leaving(&self) -> MutexGuard<'_, Vec<Leaving>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn suspect(&self) -> MutexGuard<'_, Option<Suspect>> {
+        self.suspect.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn status(&self) -> MutexGuard<'_, DrainStatus> {

@@ -25,6 +25,11 @@ pub struct DrainPolicy {
     pub look_every: Duration,
     /// How often to look for lanes whose process died.
     pub adopt_every: Duration,
+    /// How often in a row the store must have failed at a record, and have taken others each time, before the record is put
+    /// aside: 2 to 10 000; 0 for never, and then it holds up its lane for as long as the store fails at it.
+    pub park_attempts: u32,
+    /// For how long that must have gone on, whatever the number of attempts: 1 s to 7 days.
+    pub park_after: Duration,
 }
 
 impl Default for DrainPolicy {
@@ -39,6 +44,8 @@ impl Default for DrainPolicy {
             backoff: BackoffPolicy::new(base, 2.0, cap, Jitter::Equal).unwrap_or_default(),
             look_every: Duration::from_secs(5),
             adopt_every: Duration::from_secs(30),
+            park_attempts: 10,
+            park_after: Duration::from_mins(10),
         }
     }
 }
@@ -56,7 +63,13 @@ impl DrainPolicy {
         let timeout = Duration::from_millis(10)..=Duration::from_mins(5);
         within("timeout of draining", self.timeout, timeout)?;
         within("pause between looks", self.look_every, waits.clone())?;
-        within("pause between adoptions", self.adopt_every, waits)
+        within("pause between adoptions", self.adopt_every, waits)?;
+        if self.park_attempts == 1 || self.park_attempts > 10_000 {
+            let given = self.park_attempts;
+            return Err(format!("park attempts is {given}; 0 or 2 to 10000 is allowed"));
+        }
+        let park_after = Duration::from_secs(1)..=Duration::from_hours(7 * 24);
+        within("time before parking", self.park_after, park_after)
     }
 }
 

@@ -72,6 +72,9 @@ pub enum RejectReason {
     Closed,
     /// The store refused for good what the spool held; it is kept in a file for people.
     SetAside,
+    /// The store failed again and again at what the spool held, while it took others; it is kept in a file for people.
+    /// A store that never answered for certain may have it all the same.
+    Parked,
     /// No answer came, and the store doesn't know the id.
     Lost,
     /// No answer came, and the store doesn't know the id; it has a dedup key, so it may have merged.
@@ -90,6 +93,7 @@ impl RejectReason {
             Self::OutboxFull => "outbox_full",
             Self::Closed => "outbox_closed",
             Self::SetAside => "set_aside",
+            Self::Parked => "parked",
             Self::Lost => "lost",
             Self::LostOrMerged => "lost_or_merged",
             Self::Superseded => "superseded",

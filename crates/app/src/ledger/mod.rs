@@ -74,6 +74,7 @@ pub(crate) enum Landing {
     Stored,
     Merged,
     SetAside,
+    Parked,
 }
 
 impl Landing {
@@ -82,6 +83,7 @@ impl Landing {
             Self::Stored => "stored",
             Self::Merged => "merged",
             Self::SetAside => "set_aside",
+            Self::Parked => "parked",
         }
     }
 
@@ -90,6 +92,7 @@ impl Landing {
             Self::Stored => Account::Stored,
             Self::Merged => Account::Merged,
             Self::SetAside => Account::Rejected(RejectReason::SetAside),
+            Self::Parked => Account::Rejected(RejectReason::Parked),
         }
     }
 }

@@ -7,7 +7,7 @@ pub const DRAIN_RECORDS: Metric = Metric {
     name: "baldur_drain_records_total",
     kind: Kind::Counter,
     labels: &["answer"],
-    help: "Records that left the spool, by answer: stored, merged, set_aside.",
+    help: "Records that left the spool, by answer: stored, merged, set_aside, parked.",
 };
 
 /// Batches of the spool that the store did not take.
@@ -95,5 +95,5 @@ pub const SPOOL_SET_ASIDE: Metric = Metric {
     name: "baldur_spool_set_aside",
     kind: Kind::Gauge,
     labels: &[],
-    help: "Files and records that the spool put aside for people to look at: damaged, foreign, or refused by the store for good.",
+    help: "Files and records that the spool put aside for people to look at: damaged, foreign, refused by the store for good, or failed at by it again and again.",
 };

@@ -34,12 +34,15 @@ impl Bulkhead {
         Self { slots, waiting: AtomicUsize::new(0), policy }
     }
 
-    /// Waits for a slot, `until` at most; `Err` says how long. Who goes away leaves the queue.
-    pub(super) async fn enter(&self, now: Instant, until: Instant) -> Result<Slot<'_>, Duration> {
+    /// A slot, if one is free.
+    pub(super) fn enter(&self) -> Option<Slot<'_>> {
         // Fair: a slot that is given back goes to who waits, and is never seen here.
-        if let Ok(permit) = self.slots.try_acquire() {
-            return Ok(Slot { _permit: permit, waited: false });
-        }
+        let permit = self.slots.try_acquire().ok()?;
+        Some(Slot { _permit: permit, waited: false })
+    }
+
+    /// Waits for a slot, `until` at most; `Err` says how long. Who goes away leaves the queue.
+    pub(super) async fn wait(&self, now: Instant, until: Instant) -> Result<Slot<'_>, Duration> {
         let Some(place) = Place::take(self) else { return Err(Duration::ZERO) };
         let until = until.min(now + self.policy.max_wait);
         let acquired = timeout_at(until, self.slots.acquire()).await;

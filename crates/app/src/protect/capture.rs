@@ -11,7 +11,6 @@ use baldur_core::policy::redact::RedactionRules;
 use baldur_core::{
     EntryId, NewFailedOp, NotReplayable, OpState, Retry,
     command::Capture,
-    name::IdempotencyKey,
     policy::{
         BackoffPolicy, Jitter,
         domain::{OTHER_DOMAIN, UNKNOWN_NAME},
@@ -25,7 +24,8 @@ use tokio::{
 };
 
 use super::{
-    CALL_DROPPED, CallFailure, NotKept, OnDrop, ProtectPolicy, guard::Inner, meter::Ended,
+    CALL_DROPPED, CallFailure, NotKept, OnDrop, ProtectPolicy, guard::Inner, keys::Keys,
+    meter::Ended, operation::Given,
 };
 use crate::{
     Who,
@@ -144,32 +144,29 @@ fn described(mut op: NewFailedOp, failure: CallFailure) -> NewFailedOp {
 }
 
 /// What a call is about, as far as it is known before it fails.
-pub(super) struct Subject<B> {
-    pub(super) context: B,
-    pub(super) who: Option<Who>,
-    pub(super) id: EntryId,
-    pub(super) key: Option<IdempotencyKey>,
-    /// Whether the id carries the route of the operation's keys.
-    pub(super) routed: bool,
+struct Subject<B> {
+    context: B,
+    given: Option<Box<Given>>,
 }
 
 impl<B: FnOnce() -> NewFailedOp> Subject<B> {
     /// The operation to capture, under the key that its tries had.
-    fn made(self, guard: &Inner) -> (NewFailedOp, EntryId, Who) {
-        let Self { context, who, id, key, routed } = self;
+    fn made(self, guard: &Inner, keys: &Keys) -> (NewFailedOp, EntryId, Who) {
+        let Self { context, given } = self;
         let mut op = catch_unwind(AssertUnwindSafe(context)).unwrap_or_else(|_| {
             // An entry that tells little can be asked about; a lost one can't.
             tracing::error!(dependency = %guard.name, "protect.context_panicked");
             NewFailedOp::new(OTHER_DOMAIN, UNKNOWN_NAME)
         });
-        let key = key.unwrap_or_else(|| IdempotencyKey::of_entry(id));
+        let Given { id, who, key: _ } = given.map(|given| *given).unwrap_or_default();
         let routed_by = op.order_key.as_deref().or(op.dedup_key.as_deref());
-        let id = match routed_by {
-            Some(_) if !routed => guard.mint(routed_by),
-            Some(_) | None => id,
+        let id = match (id, routed_by) {
+            (None, Some(_)) => guard.mint(routed_by),
+            (Some(id), _) => id,
+            (None, None) => keys.id(),
         };
         op.id = Some(id);
-        op.idempotency_key = Some(key.as_str().to_owned());
+        op.idempotency_key = Some(keys.key().as_str().to_owned());
         op.dependency.get_or_insert_with(|| guard.name.as_str().to_owned());
         (op, id, who.unwrap_or_else(Who::system))
     }
@@ -178,32 +175,38 @@ impl<B: FnOnce() -> NewFailedOp> Subject<B> {
 /// A call under way, to be captured if its future is dropped.
 pub(super) struct UnderWay<'g, B: FnOnce() -> NewFailedOp> {
     guard: &'g Inner,
-    id: EntryId,
+    keys: &'g Keys,
     subject: Option<Subject<B>>,
     begun: Instant,
     /// Why the call failed, once it has.
-    failure: Option<CallFailure>,
+    failure: Option<Box<CallFailure>>,
 }
 
 impl<'g, B: FnOnce() -> NewFailedOp> UnderWay<'g, B> {
-    pub(super) fn new(guard: &'g Inner, subject: Subject<B>, begun: Instant) -> Self {
-        Self { guard, id: subject.id, subject: Some(subject), begun, failure: None }
+    pub(super) fn new(
+        guard: &'g Inner,
+        keys: &'g Keys,
+        context: B,
+        given: Option<Box<Given>>,
+        begun: Instant,
+    ) -> Self {
+        Self { guard, keys, subject: Some(Subject { context, given }), begun, failure: None }
     }
 
     pub(super) fn policy(&self) -> &'g ProtectPolicy {
         &self.guard.policy
     }
 
-    /// The call worked, or nothing is to be done about it.
-    pub(super) fn over(mut self, ended: Ended) {
-        self.count(ended);
+    /// The call worked, at this time.
+    pub(super) fn over(mut self, ended: Ended, at: Instant) {
+        self.count(ended, at);
         self.subject = None;
     }
 
     /// The call failed. Dropped from here on, it is captured as what it is.
     pub(super) fn failed(&mut self, failure: &CallFailure, ended: Ended) {
-        self.count(ended);
-        self.failure = Some(failure.clone());
+        self.count(ended, Instant::now());
+        self.failure = Some(Box::new(failure.clone()));
     }
 
     /// The failure is not to be captured.
@@ -217,8 +220,9 @@ impl<'g, B: FnOnce() -> NewFailedOp> UnderWay<'g, B> {
         failure: CallFailure,
     ) -> Result<Captured, (EntryId, NotKept)> {
         let guard = self.guard;
-        let Some((op, id, who)) = self.subject.take().map(|subject| subject.made(guard)) else {
-            return Err((self.id, NotKept::Interrupted));
+        let made = self.subject.take().map(|subject| subject.made(guard, self.keys));
+        let Some((op, id, who)) = made else {
+            return Err((self.keys.id(), NotKept::Interrupted));
         };
         drop(self);
         guard.keeper.keep(ToKeep::new(op, failure, who)).await.map_err(|error| {
@@ -227,8 +231,8 @@ impl<'g, B: FnOnce() -> NewFailedOp> UnderWay<'g, B> {
         })
     }
 
-    fn count(&self, ended: Ended) {
-        self.guard.meter.call(ended, self.begun.elapsed());
+    fn count(&self, ended: Ended, at: Instant) {
+        self.guard.meter.call(ended, at.saturating_duration_since(self.begun));
     }
 }
 
@@ -236,12 +240,12 @@ impl<B: FnOnce() -> NewFailedOp> Drop for UnderWay<'_, B> {
     fn drop(&mut self) {
         let Some(subject) = self.subject.take() else { return };
         if self.failure.is_none() {
-            self.count(Ended::Dropped);
+            self.count(Ended::Dropped, Instant::now());
         }
         match self.guard.keeper.on_drop {
             OnDrop::Capture => {
-                let failure = self.failure.take().unwrap_or_else(dropped);
-                let (op, _, who) = subject.made(self.guard);
+                let failure = self.failure.take().map_or_else(dropped, |failure| *failure);
+                let (op, _, who) = subject.made(self.guard, self.keys);
                 self.guard.keeper.keep_in_background(ToKeep::new(op, failure, who));
             }
             OnDrop::Ignore => {}

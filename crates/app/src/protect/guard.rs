@@ -40,7 +40,7 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    /// The id that an entry of this call would have.
+    /// The id of an entry that goes where its own keys say.
     pub(super) fn mint(&self, routed_by: Option<&str>) -> EntryId {
         let Env { clock, ids, .. } = &self.env;
         id::mint(&**ids, clock.now(), routed_by)

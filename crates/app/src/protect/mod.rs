@@ -3,7 +3,7 @@
 //! One logical call goes through the parts of a guard in this order, whatever the order in which they were set:
 //!
 //! ```text
-//! mint id and idempotency key
+//! id and idempotency key ─ the same for all that follows, made when first asked for
 //! └ deadline ─ of the whole call, waits included; its end is left to the fallback
 //!   └ fallback ─ asked for a value when all below has failed
 //!     └ breaker ─ admits the call, or not; hears how it ended
@@ -14,8 +14,8 @@
 //! one capture, of what has failed in the end ─ an error, or a fallback's value, that says so
 //! ```
 //!
-//! - The idempotency key exists before the first try and is handed to it. A replay uses the same key, so a target that
-//!   did the work without being heard recognises it.
+//! - Each try is handed the idempotency key, which is the same for all of them. A replay uses the same key, so a target
+//!   that did the work without being heard recognises it.
 //! - One logical call makes at most one capture, however often it is tried. It comes after the deadline and has a time of
 //!   its own: nothing of it is ever taken from the call.
 //! - A fault inside Baldur never changes a successful result, and never hides the error of the call.
@@ -80,6 +80,7 @@ mod bulkhead;
 pub(crate) mod capture;
 mod error;
 mod guard;
+mod keys;
 mod meter;
 mod operation;
 mod policy;

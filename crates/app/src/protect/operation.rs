@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Future, Ready, ready},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     CallFailure, ClassifyFailure, FailedCall, FailureKind, Guarded, OnFallback, OnPermanent,
     Protect, Protected, ValueFrom,
-    capture::{Subject, UnderWay},
+    capture::UnderWay,
+    keys::{self, Keys},
     meter::Ended,
     tries::{Failed, Limits},
 };
@@ -42,11 +44,18 @@ pub struct Operation<'g, B, C, R> {
     context: B,
     classify: C,
     fallback: R,
-    id: Option<EntryId>,
-    key: Option<IdempotencyKey>,
-    who: Option<Who>,
+    /// Few say anything, and all move it.
+    given: Option<Box<Given>>,
     tries: u32,
     deadline: Duration,
+}
+
+/// What a caller says of a call beforehand.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    pub(super) id: Option<EntryId>,
+    pub(super) key: Option<IdempotencyKey>,
+    pub(super) who: Option<Who>,
 }
 
 impl<B, C, R> fmt::Debug for Operation<'_, B, C, R> {
@@ -58,23 +67,20 @@ impl<B, C, R> fmt::Debug for Operation<'_, B, C, R> {
 /// What a try is told.
 #[derive(Clone, Debug)]
 pub struct Try {
-    id: EntryId,
-    key: Option<IdempotencyKey>,
+    keys: Arc<Keys>,
     number: u32,
 }
 
 impl Try {
-    pub(super) fn new(id: EntryId, key: Option<IdempotencyKey>, number: u32) -> Self {
-        Self { id, key, number }
-    }
-
-    pub(super) fn next(self) -> Self {
-        Self { number: self.number + 1, ..self }
+    pub(super) fn new(keys: Arc<Keys>, number: u32) -> Self {
+        Self { keys, number }
     }
 
     /// The idempotency key, the same for all tries of a call and for each replay of it.
+    ///
+    /// If the caller gave neither a key nor an id, it is made when a try asks for it first, or when the call is captured.
     pub fn key(&self) -> IdempotencyKey {
-        self.key.clone().unwrap_or_else(|| IdempotencyKey::of_entry(self.id))
+        self.keys.key()
     }
 
     /// Which try it is, from 1.
@@ -163,9 +169,7 @@ impl<'g, B> Operation<'g, B, ByTrait, NoFallback> {
             context,
             classify: ByTrait,
             fallback: NoFallback,
-            id: None,
-            key: None,
-            who: None,
+            given: None,
             tries: guard.policy().tries,
             deadline: guard.policy().deadline,
         }
@@ -175,19 +179,19 @@ impl<'g, B> Operation<'g, B, ByTrait, NoFallback> {
 impl<'g, B, C, R> Operation<'g, B, C, R> {
     /// The entry's id, if it is to be captured; minted otherwise.
     pub fn id(mut self, id: EntryId) -> Self {
-        self.id = Some(id);
+        self.given.get_or_insert_default().id = Some(id);
         self
     }
 
     /// The idempotency key of the call; the minted id otherwise.
     pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
-        self.key = Some(key);
+        self.given.get_or_insert_default().key = Some(key);
         self
     }
 
     /// Who calls; the system itself otherwise.
     pub fn who(mut self, who: Who) -> Self {
-        self.who = Some(who);
+        self.given.get_or_insert_default().who = Some(who);
         self
     }
 
@@ -208,9 +212,9 @@ impl<'g, B, C, R> Operation<'g, B, C, R> {
     where
         F: Fn(&E) -> CallFailure + Send + Sync,
     {
-        let Self { guard, context, classify: _, fallback, id, key, who, tries, deadline } = self;
+        let Self { guard, context, classify: _, fallback, given, tries, deadline } = self;
         let classify = By(classify);
-        Operation { guard, context, classify, fallback, id, key, who, tries, deadline }
+        Operation { guard, context, classify, fallback, given, tries, deadline }
     }
 
     /// Asks for a value when the call has failed: anything but a refusal on business grounds.
@@ -222,9 +226,9 @@ impl<'g, B, C, R> Operation<'g, B, C, R> {
         F: FnOnce(&FailedCall<E>) -> Fut + Send,
         Fut: Future<Output = Option<T>> + Send,
     {
-        let Self { guard, context, classify, fallback: _, id, key, who, tries, deadline } = self;
+        let Self { guard, context, classify, fallback: _, given, tries, deadline } = self;
         let fallback = Or(fallback);
-        Operation { guard, context, classify, fallback, id, key, who, tries, deadline }
+        Operation { guard, context, classify, fallback, given, tries, deadline }
     }
 
     /// Makes the call, and keeps it if it fails.
@@ -245,23 +249,22 @@ impl<'g, B, C, R> Operation<'g, B, C, R> {
         F: FnMut(Try) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        let Self { guard, context, classify, fallback, id, key, who, tries, deadline } = self;
+        let Self { guard, context, classify, fallback, given, tries, deadline } = self;
         let inner = guard.inner();
         let begun = Instant::now();
-        let routed = id.is_some();
-        let id = id.unwrap_or_else(|| inner.mint(None));
-        let attempt = Try::new(id, key.clone(), 1);
-        let under_way = UnderWay::new(inner, Subject { context, who, id, key, routed }, begun);
-        let end = begun + deadline;
+        let keys = keys::lend(&inner.env, given.as_deref());
+        let under_way = UnderWay::new(inner, &keys, context, given, begun);
         let reserved = if R::GIVEN { inner.policy.fallback_timeout } else { Duration::ZERO };
         let until = begun + deadline.saturating_sub(reserved);
-        let limits = Limits { begun, until, tries, deadline, waited: false };
-        match inner.tried(limits, attempt, &classify, call).await {
-            Ok(value) => {
-                under_way.over(Ended::Success);
+        let limits = Limits { begun, until, tries, deadline };
+        match inner.tried(&limits, &keys, &classify, call).await {
+            Ok((value, at)) => {
+                under_way.over(Ended::Success, at);
+                keys::take_back(keys);
                 Ok(Guarded::from_call(value))
             }
-            Err(failed) => failed.settled(under_way, fallback, end).await,
+            // Boxed, so that the future of a good call is small.
+            Err(failed) => Box::pin(failed.settled(under_way, fallback, begun + deadline)).await,
         }
     }
 }
@@ -269,7 +272,7 @@ impl<'g, B, C, R> Operation<'g, B, C, R> {
 impl<E: Send> Failed<E> {
     /// What becomes of a failed call: a fallback's value, a capture, an error that says so.
     async fn settled<T, B, R>(
-        self,
+        self: Box<Self>,
         mut under_way: UnderWay<'_, B>,
         fallback: R,
         end: Instant,
@@ -279,7 +282,7 @@ impl<E: Send> Failed<E> {
         B: FnOnce() -> NewFailedOp + Send,
         R: Rescue<T, E>,
     {
-        let Self { cause, failure, ended, .. } = self;
+        let Self { cause, failure, ended, .. } = *self;
         let policy = under_way.policy();
         under_way.failed(&failure, ended);
         let value = if R::GIVEN && failure.kind != FailureKind::Rejected {

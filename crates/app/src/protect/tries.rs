@@ -2,7 +2,9 @@
 
 use std::{
     future::Future,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,6 +16,7 @@ use super::{
     FailureKind, Try, UNCLASSIFIED,
     budget::RetryToken,
     guard::Inner,
+    keys::Keys,
     meter::{Ended, NoRetry},
     operation::Classify,
 };
@@ -27,8 +30,6 @@ pub(super) struct Limits {
     pub(super) tries: u32,
     /// The time of the whole call, for its error.
     pub(super) deadline: Duration,
-    /// Whether the call waited for its turn.
-    pub(super) waited: bool,
 }
 
 /// How a call, or one try of it, ended badly.
@@ -43,14 +44,14 @@ pub(super) struct Failed<E> {
 }
 
 impl Inner {
-    /// Makes the tries of one logical call.
+    /// Makes the tries of one logical call. A value comes with the time at which it was there.
     pub(super) async fn tried<T, E, C, F, Fut>(
         &self,
-        mut limits: Limits,
-        mut attempt: Try,
+        limits: &Limits,
+        keys: &Arc<Keys>,
         classify: &C,
         mut call: F,
-    ) -> Result<T, Failed<E>>
+    ) -> Result<(T, Instant), Box<Failed<E>>>
     where
         T: Send,
         E: Send,
@@ -58,68 +59,61 @@ impl Inner {
         F: FnMut(Try) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
     {
-        // Dropped without an end, the permit counts for nothing.
-        let mut permit = self.breaker.admit().map_err(|no| self.rejected(no.retry_in))?;
+        // Dropped without an end, it counts for nothing.
+        let mut right =
+            self.breaker.admit_untimed().map_err(|no| Box::new(self.rejected(no.retry_in)))?;
         let slot = match &self.bulkhead {
             None => None,
-            Some(bulkhead) => match bulkhead.enter(limits.begun, limits.until).await {
-                Ok(slot) => Some(slot),
-                Err(waited) => return Err(self.full(waited)),
+            Some(bulkhead) => match bulkhead.enter() {
+                Some(slot) => Some(slot),
+                // Boxed here and below, so that the future of a call that need not wait is small.
+                None => match Box::pin(bulkhead.wait(limits.begun, limits.until)).await {
+                    Ok(slot) => Some(slot),
+                    Err(waited) => return Err(Box::new(self.full(waited))),
+                },
             },
         };
         self.budget.pay();
-        limits.waited = slot.as_ref().is_some_and(|slot| slot.waited);
+        let waited = slot.as_ref().is_some_and(|slot| slot.waited);
         let mut now = limits.begun;
-        if limits.waited {
+        if waited {
             now = Instant::now();
-            permit.restart();
         }
+        let mut number = 1;
         loop {
-            let made = self.made(now, limits, &attempt, classify, call(attempt.clone())).await;
-            let failed = match made {
-                Ok(value) => {
-                    permit.end(CallOutcome::Success);
-                    return Ok(value);
+            let own = now + self.policy.timeout;
+            // One timer, for whichever comes first.
+            let answered =
+                timeout_at(own.min(limits.until), call(Try::new(Arc::clone(keys), number))).await;
+            let begun = mem::replace(&mut now, Instant::now());
+            let took = now.saturating_duration_since(begun);
+            let failed = Box::new(match answered {
+                Ok(Ok(value)) => {
+                    right.end(CallOutcome::Success, took);
+                    return Ok((value, now));
                 }
-                Err(failed) => failed,
-            };
-            now = Instant::now();
-            let retry = self.retry(&failed, attempt.number(), limits, now);
+                Ok(Err(error)) => classified(error, classify),
+                Err(_elapsed) if own <= limits.until => self.timed_out(),
+                // A first try that had less than its time, because its call had to wait, says nothing about the
+                // dependency.
+                Err(_elapsed) => self.cut(limits, waited && number == 1),
+            });
+            let retry = self.retry(&failed, number, limits, now);
             let Some((at, token)) = retry else {
-                permit.end(failed.counts);
+                right.end(failed.counts, took);
                 return Err(failed);
             };
-            sleep_until(at).await;
+            Box::pin(sleep_until(at)).await;
             if self.breaker.state() != BreakerState::Closed {
                 // Others found out meanwhile. The token goes back.
                 self.meter.no_retry(NoRetry::Breaker);
-                permit.end(failed.counts);
+                right.end(failed.counts, took);
                 return Err(failed);
             }
             token.spend();
             self.meter.retry();
             now = Instant::now();
-            permit.restart();
-            attempt = attempt.next();
-        }
-    }
-
-    /// One try, within its time.
-    async fn made<T, E, C: Classify<E>>(
-        &self,
-        now: Instant,
-        limits: Limits,
-        attempt: &Try,
-        classify: &C,
-        call: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<T, Failed<E>> {
-        let limit = self.policy.timeout;
-        let own = now + limit;
-        match timeout_at(own.min(limits.until), call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(classified(error, classify)),
-            Err(_elapsed) if own <= limits.until => Err(self.timed_out(limit)),
-            Err(_elapsed) => Err(self.cut(limits, attempt)),
+            number += 1;
         }
     }
 
@@ -128,7 +122,7 @@ impl Inner {
         &self,
         failed: &Failed<E>,
         number: u32,
-        limits: Limits,
+        limits: &Limits,
         now: Instant,
     ) -> Option<(Instant, RetryToken<'_>)> {
         if !failed.again || number >= limits.tries {
@@ -145,7 +139,7 @@ impl Inner {
         &self,
         failed: &Failed<E>,
         number: u32,
-        limits: Limits,
+        limits: &Limits,
         now: Instant,
     ) -> Result<Instant, NoRetry> {
         // Half-open, each probe is a single try: that is how many requests the breaker has let pass.
@@ -162,7 +156,8 @@ impl Inner {
         if at < limits.until { Ok(at) } else { Err(NoRetry::Deadline) }
     }
 
-    fn timed_out<E>(&self, limit: Duration) -> Failed<E> {
+    fn timed_out<E>(&self) -> Failed<E> {
+        let limit = self.policy.timeout;
         let message = format!("no answer from {} within {limit:?}", self.name);
         Failed {
             cause: FailedCall::TimedOut { after: limit },
@@ -173,10 +168,8 @@ impl Inner {
         }
     }
 
-    fn cut<E>(&self, limits: Limits, attempt: &Try) -> Failed<E> {
-        let Limits { deadline, waited, .. } = limits;
-        // A first try that had less than its time, because its call had to wait, says nothing about the dependency.
-        let says_nothing = waited && attempt.number() == 1;
+    fn cut<E>(&self, limits: &Limits, says_nothing: bool) -> Failed<E> {
+        let Limits { deadline, .. } = *limits;
         let message = format!("the call to {} was not done within {deadline:?}", self.name);
         Failed {
             cause: FailedCall::DeadlinePassed { after: deadline },

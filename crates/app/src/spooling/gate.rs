@@ -1,7 +1,10 @@
 //! Whether the store is asked.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,12 +19,22 @@ pub(crate) struct Gate {
     pause: Duration,
     /// When the next caller may try, while the store is down.
     next_trial: Mutex<Instant>,
+    /// How often the store answered.
+    answered: AtomicU64,
+    /// One caller may try although the drainer asks, since what it asks for doesn't tell.
+    callers_try: AtomicBool,
 }
 
 impl Gate {
     pub(super) fn new(pause: Duration) -> Self {
         metrics::gauge(metrics::CAPTURE_STORE_UP, 1);
-        Self { up: watch::Sender::new(true), pause, next_trial: Mutex::new(Instant::now()) }
+        Self {
+            up: watch::Sender::new(true),
+            pause,
+            next_trial: Mutex::new(Instant::now()),
+            answered: AtomicU64::new(0),
+            callers_try: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -40,11 +53,22 @@ impl Gate {
         }
         *next = now + self.pause;
         drop(next);
-        nobody_else()
+        nobody_else() || self.callers_try.swap(false, Ordering::Relaxed)
+    }
+
+    /// How often the store answered. Whoever sees it grow knows that the store was well in between.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether one caller may try a store that is down although somebody else does.
+    pub(crate) fn lets_callers_try(&self, may: bool) {
+        self.callers_try.store(may, Ordering::Relaxed);
     }
 
     /// The store answered.
     pub(crate) fn up(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
         if self.set(true) {
             metrics::gauge(metrics::CAPTURE_STORE_UP, 1);
             tracing::info!("spooling.store_came_back");

@@ -187,11 +187,25 @@ pub struct SpoolSettings {
     pub max_bytes: u64,
     /// At which size a file is sealed and the next one begun, 4 KiB to 256 MiB and at most `max_bytes`.
     pub segment_bytes: u64,
+    /// How much may be put aside in `refused/`, 64 KiB to 1 TiB.
+    pub max_refused_bytes: u64,
+    /// How often in a row the store must fail at a record, and take others, before the record is put aside: 2 to 10 000; 0 for never.
+    pub park_attempts: u32,
+    /// For how long that must go on, 1 s to 7 days.
+    #[serde(with = "form::duration")]
+    pub park_after: Duration,
 }
 
 impl Default for SpoolSettings {
     fn default() -> Self {
-        Self { dir: None, max_bytes: 1 << 30, segment_bytes: 16 << 20 }
+        Self {
+            dir: None,
+            max_bytes: 1 << 30,
+            segment_bytes: 16 << 20,
+            max_refused_bytes: 256 << 20,
+            park_attempts: 10,
+            park_after: Duration::from_mins(10),
+        }
     }
 }
 

@@ -128,6 +128,23 @@ fn what_is_shown_is_read_back() {
     assert_eq!(read.capture.expires_in, settings.capture.expires_in);
 }
 
+#[test]
+fn when_a_record_makes_way_is_set_within_limits() {
+    let of = |text: &str| Settings::parse(text, "baldur.toml", []).expect("valid").spool;
+    let policy = of("[spool]\npark_attempts = 3\npark_after = '90s'").draining().expect("usable");
+    assert_eq!((policy.park_attempts, policy.park_after), (3, Duration::from_secs(90)));
+    assert_eq!(of("[spool]\npark_attempts = 0").draining().expect("usable").park_attempts, 0);
+    for (text, key) in [
+        ("park_attempts = 1", "`spool.park_attempts`"),
+        ("park_attempts = 10001", "`spool.park_attempts`"),
+        ("park_after = '1ms'", "`spool.park_after`"),
+        ("park_after = '8days'", "`spool.park_after`"),
+    ] {
+        let said = of(&format!("[spool]\n{text}")).draining().expect_err("refused").to_string();
+        assert!(said.contains(key), "{said}");
+    }
+}
+
 #[cfg(feature = "spool")]
 #[test]
 fn a_spool_is_asked_for_by_its_directory_alone() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use baldur::{
-    Chain, SystemClock,
+    BackendKind, Chain, Outcome, SystemClock,
     port::{CaptureError, CaptureStore, Disposition, Spool as _, SpoolError, Spooled},
     spool::{DiskSpool, SpoolConfig},
 };
@@ -29,6 +29,7 @@ struct Went {
     new: u64,
     merged: u64,
     repeated: u64,
+    taken_back: u64,
     set_aside: u64,
     left: u64,
 }
@@ -41,13 +42,14 @@ impl HasCode for SpoolError {
 
 pub(super) async fn run(
     config: SpoolConfig,
+    refused: bool,
     globals: &Globals,
     out: &Output,
 ) -> Result<(), Failure> {
     let session = Session::open(globals).await?;
     let result = match DiskSpool::open(config, Arc::new(SystemClock)).await {
         Ok(spool) => {
-            let result = drain(&spool, &session, out).await;
+            let result = drain(&spool, refused, &session, out).await;
             spool.close().await;
             result
         }
@@ -56,11 +58,19 @@ pub(super) async fn run(
     session.close(result).await
 }
 
-async fn drain(spool: &DiskSpool, session: &Session, out: &Output) -> Result<(), Failure> {
+async fn drain(
+    spool: &DiskSpool,
+    refused: bool,
+    session: &Session,
+    out: &Output,
+) -> Result<(), Failure> {
     let store = session.baldur.capture_store();
+    let mut went = Went::default();
+    if refused {
+        went.taken_back = spool.restore_refused().await?.restored;
+    }
     let mut progress = Progress::new(out, "moved");
     progress.expect(Some(spool.status().records));
-    let mut went = Went::default();
     let moved = loop {
         let batch = spool.peek(BATCH).await?;
         if batch.is_empty() {
@@ -114,7 +124,7 @@ async fn move_batch(
     }
     match refused {
         None => Ok(()),
-        Some((position, error @ CaptureError::Invalid(_))) => {
+        Some((position, error)) if is_refused(&error) => {
             let reason = Chain(&error).to_string();
             spool.set_aside(position, reason).await?;
             went.set_aside += 1;
@@ -126,15 +136,27 @@ async fn move_batch(
     }
 }
 
+/// Whether the store will never take it.
+fn is_refused(error: &CaptureError) -> bool {
+    match error {
+        CaptureError::Invalid(_) => true,
+        CaptureError::Backend(error) => {
+            error.kind() == BackendKind::Refused && error.outcome() == Outcome::NotApplied
+        }
+        CaptureError::LimitReached { .. } | _ => false,
+    }
+}
+
 fn tell(out: &Output, went: &Went) -> Result<(), Failure> {
     if out.is_json() {
         return out.json(went);
     }
-    let Went { drained, new: _, merged, repeated, set_aside, left } = went;
+    let Went { drained, new: _, merged, repeated, taken_back, set_aside, left } = went;
     let mut text = format!("moved {}", records(*drained));
     let counts = [
         (merged, ", ", "merged"),
         (repeated, ", ", "there before"),
+        (taken_back, "; ", "taken back from those put aside"),
         (set_aside, "; ", "refused and put aside"),
         (left, "; ", "left"),
     ];

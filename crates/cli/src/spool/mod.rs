@@ -24,7 +24,18 @@ pub(crate) enum SpoolCommand {
     /// Reads every record and says what is damaged. Changes nothing; fails when something is.
     Verify(SpoolArgs),
     /// Takes over lanes whose processes are gone, and moves their records into the store.
-    Drain(SpoolArgs),
+    Drain(DrainArgs),
+}
+
+/// What to move.
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    #[command(flatten)]
+    spool: SpoolArgs,
+    /// Also the records that were put aside, because the store refused them or failed at them: they are offered to it once more,
+    /// after all others.
+    #[arg(long)]
+    refused: bool,
 }
 
 /// Which spool.
@@ -63,7 +74,9 @@ pub(crate) async fn run(
     match command {
         SpoolCommand::Status(args) => status::run(args.config(globals)?, out).await,
         SpoolCommand::Verify(args) => verify::run(args.config(globals)?, out).await,
-        SpoolCommand::Drain(args) => drain::run(args.config(globals)?, globals, out).await,
+        SpoolCommand::Drain(DrainArgs { spool, refused }) => {
+            drain::run(spool.config(globals)?, refused, globals, out).await
+        }
     }
 }
 

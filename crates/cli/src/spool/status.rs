@@ -20,6 +20,8 @@ struct Status<'a> {
     lanes: Vec<Lane<'a>>,
     quarantined: u64,
     refused: u64,
+    refused_bytes: u64,
+    max_refused_bytes: u64,
     problems: u64,
 }
 
@@ -44,6 +46,8 @@ pub(super) async fn run(config: SpoolConfig, out: &Output) -> Result<(), Failure
         lanes: found.lanes.iter().map(lane).collect(),
         quarantined: found.quarantined.len() as u64,
         refused: found.refused,
+        refused_bytes: found.refused_bytes,
+        max_refused_bytes: config.max_refused_bytes,
         problems: found.problems.len() as u64,
     };
     if out.is_json() { out.json(&status) } else { tell(out, &found, &status) }
@@ -77,9 +81,14 @@ fn tell(out: &Output, found: &Inspection, status: &Status<'_>) -> Result<(), Fai
     let Status { records: count, bytes, max_bytes, quarantined, refused, problems, .. } = status;
     let (bytes, max_bytes) = (text::number(*bytes), text::number(*max_bytes));
     out.line(&format!("{} wait, in {bytes} of {max_bytes} bytes", records(*count)))?;
+    let (refused_bytes, max) =
+        (text::number(status.refused_bytes), text::number(status.max_refused_bytes));
+    let aside = format!(
+        "put aside, since the store refused them or failed at them, in {refused_bytes} of {max} bytes"
+    );
     for (number, what) in [
         (*quarantined, "in quarantine: damaged or foreign files"),
-        (*refused, "refused by the store for good, and kept"),
+        (*refused, aside.as_str()),
         (*problems, "found by looking; `baldur spool verify` names them"),
     ] {
         if number > 0 {

@@ -101,6 +101,45 @@ fn a_record_that_the_store_will_never_take_is_put_aside_and_the_rest_is_moved() 
 }
 
 #[test]
+fn records_that_were_put_aside_are_offered_once_more_when_that_is_asked_for() {
+    let bench = Bench::new();
+    bench.spooled(3, "other");
+    let dir = bench.spool();
+    let dir = dir.to_str().expect("Unicode");
+    let drain = ["spool", "drain", "--dir", dir, "--json"];
+    let again = ["spool", "drain", "--dir", dir, "--refused", "--json"];
+    let went = json(&bench.run(&drain).out);
+    assert_eq!((&went["set_aside"], &went["taken_back"]), (&3.into(), &0.into()), "{went}");
+    let status = json(&bench.ok(&["spool", "status", "--dir", dir, "--json"]));
+    assert_eq!(status["refused"], 3, "{status}");
+    assert!(status["refused_bytes"].as_u64() > Some(1_000), "{status}");
+    assert_eq!(status["max_refused_bytes"], 256 << 20, "{status}");
+    let text = bench.ok(&["spool", "status", "--dir", dir]);
+    assert!(text.contains("3 put aside, since the store refused them"), "{text}");
+    let run = bench.run(&drain);
+    assert_eq!(
+        (run.code, &json(&run.out)["set_aside"]),
+        (0, &0.into()),
+        "they stay where they are"
+    );
+    let run = bench.run(&again);
+    assert_eq!(run.code, 1, "{run:?}");
+    let went = json(&run.out);
+    assert_eq!((&went["set_aside"], &went["taken_back"]), (&3.into(), &3.into()), "{went}");
+    let mut command = bench.command(&again);
+    command.env("BALDUR__NAMESPACE", "other");
+    let run = crate::finish(command, b"");
+    assert_eq!(run.code, 0, "{run:?}");
+    let went = json(&run.out);
+    assert_eq!(
+        (&went["drained"], &went["new"], &went["set_aside"]),
+        (&3.into(), &3.into(), &0.into())
+    );
+    let status = json(&bench.ok(&["spool", "status", "--dir", dir, "--json"]));
+    assert_eq!((&status["refused"], &status["records"]), (&0.into(), &0.into()), "{status}");
+}
+
+#[test]
 fn a_store_that_can_not_be_used_costs_no_record() {
     let bench = Bench::new();
     bench.spooled(2, "default");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use baldur_core::{
     EntryId, Status,
+    admission::MAX_IMPORTED_NUMBER,
     command::Action,
     port::{AdminError, CheckDepth, Disposition, ExportedEntry, Imported},
     wire,
@@ -30,6 +31,7 @@ cases!(
         an_id_that_merged_here_is_left_alone,
         imported_entries_with_one_dedup_key_stay_apart,
         a_bad_entry_is_refused_alone,
+        the_largest_numbers_are_imported_and_counted_on,
         an_imported_claim_runs_out_as_it_would_have,
         imported_entries_are_claimed_in_their_turn,
         captures_merge_into_imported_entries,
@@ -187,6 +189,8 @@ async fn imported_entries_with_one_dedup_key_stay_apart(lab: &Lab) -> CaseResult
 /// Makes an entry one that can't be imported.
 type Spoil = fn(&mut ExportedEntry);
 
+const TOO_LARGE: u64 = MAX_IMPORTED_NUMBER + 1;
+
 async fn a_bad_entry_is_refused_alone(lab: &Lab) -> CaseResult {
     let (from, captures) = lab.store().await;
     let id = from.keep_new(captures.an_op().build()).await?;
@@ -195,7 +199,7 @@ async fn a_bad_entry_is_refused_alone(lab: &Lab) -> CaseResult {
     let [good, other]: [ExportedEntry; 2] =
         from.export().await?.try_into().map_err(|_| Failure::new("two entries were kept"))?;
     let (good, other) = if good.op.id == id { (good, other) } else { (other, good) };
-    let spoil: [(&str, Spoil); 8] = [
+    let spoil: [(&str, Spoil); 11] = [
         ("another namespace", |entry| entry.op.namespace = parsed("elsewhere")),
         ("the first record is missing", |entry| {
             entry.evidence.remove(0);
@@ -212,6 +216,11 @@ async fn a_bad_entry_is_refused_alone(lab: &Lab) -> CaseResult {
             entry.evidence[1].entry = EntryId::from_bytes([7; 16]);
         }),
         ("replaying without a claim", |entry| entry.op.state.status = Status::Replaying),
+        ("a token that is too large", |entry| entry.op.state.claim_token.0 = TOO_LARGE),
+        ("too many occurrences", |entry| entry.op.state.occurrences = u64::MAX),
+        ("too many retries written off", |entry| {
+            entry.op.state.previous_total_retries = TOO_LARGE;
+        }),
         ("a NUL in a text", |entry| entry.op.error_code = String::from("\0")),
     ];
     let (to, _) = lab.store().await;
@@ -229,6 +238,30 @@ async fn a_bad_entry_is_refused_alone(lab: &Lab) -> CaseResult {
         answers.as_slice(),
         [Err(AdminError::Invalid(_)), Ok(Imported::New), Ok(Imported::New)]
     );
+    to.ensure_sound().await
+}
+
+/// What is counted goes on from the largest number that may come in.
+async fn the_largest_numbers_are_imported_and_counted_on(lab: &Lab) -> CaseResult {
+    let (from, captures) = lab.store().await;
+    let capture = captures.an_op().dedup_key("d").max_retries(1);
+    let id = from.keep_new(capture.clone().build()).await?;
+    from.replay(id, failed()).await?;
+    let mut exported = from.export().await?;
+    for entry in &mut exported {
+        let state = &mut entry.op.state;
+        state.claim_token.0 = MAX_IMPORTED_NUMBER;
+        state.occurrences = MAX_IMPORTED_NUMBER;
+        state.previous_total_retries = MAX_IMPORTED_NUMBER;
+    }
+    let (to, more) = lab.store().await;
+    ensure_eq!(only(to.admin.import_batch(exported).await)??, Imported::New);
+    let again = more.an_op().id(EntryId::from_bytes([9; 16])).dedup_key("d").build();
+    ensure_eq!(to.keep(again).await?.occurrence, MAX_IMPORTED_NUMBER + 1);
+    let claimed = to.claim_forced(id).await?;
+    ensure_eq!(claimed.state.claim_token.0, MAX_IMPORTED_NUMBER + 1);
+    ensure_eq!(claimed.state.previous_total_retries, MAX_IMPORTED_NUMBER + 1);
+    to.settle(&claimed, succeeded()).await?;
     to.ensure_sound().await
 }
 

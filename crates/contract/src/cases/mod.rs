@@ -14,7 +14,7 @@ mod durability;
 mod eviction;
 mod evidence;
 mod facet;
-mod hostile;
+pub(crate) mod hostile;
 mod isolation;
 mod lapse;
 mod on_merge;
@@ -27,7 +27,7 @@ mod redrive;
 mod settle;
 mod settle_stale;
 
-use crate::{case::Case, model};
+use crate::{case::Case, differential, model};
 
 /// Every case of every group.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
@@ -60,6 +60,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         durability::CASES,
         isolation::CASES,
         model::CASES,
+        differential::CASES,
     ]
     .into_iter()
     .flatten()
@@ -67,5 +68,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
 
 /// Whether the case compares the store with the model.
 pub(crate) fn needs_model(case: &Case) -> bool {
-    case.name.starts_with("model::")
+    case.name.starts_with("model::") || is_differential(case)
+}
+
+/// Whether the case is one of the differential test.
+pub(crate) fn is_differential(case: &Case) -> bool {
+    case.name.starts_with("differential::")
 }

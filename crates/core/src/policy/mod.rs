@@ -17,7 +17,7 @@ pub use backoff::{BackoffPolicy, BackoffPolicyError, Jitter, at_least};
 pub use bound::{bound_json, bound_text};
 pub use breaker::{
     Admission, Admitted, Breaker, BreakerChange, BreakerPolicy, BreakerPolicyError,
-    BreakerSettings, BreakerState, BreakerWindow, CallOutcome, ForcedState, Order, SlowCalls,
+    BreakerSettings, BreakerState, BreakerWindow, CallOutcome, Calm, ForcedState, Order, SlowCalls,
     Ticket, Told,
 };
 pub use domain::{

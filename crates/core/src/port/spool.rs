@@ -46,12 +46,13 @@ pub trait Spool: fmt::Debug + Send + Sync + 'static {
     /// When the disk failed.
     async fn remove(&self, through: SpoolPosition) -> Result<(), SpoolError>;
 
-    /// Puts the oldest record of a lane aside, because the store will never take it: it is kept in a file for people, and
-    /// reported by [`status`](Self::status).
+    /// Puts the oldest record of a lane aside, because the store will never take it, or has failed at it for too long: it is kept in a
+    /// file for people, and reported by [`status`](Self::status).
     ///
     /// # Errors
     ///
-    /// When the disk failed; the record is still in its lane then.
+    /// [`SpoolError::AsideFull`] when too much was put aside already, [`SpoolError::Backend`] when the disk failed; the record is
+    /// still in its lane then.
     async fn set_aside(&self, record: SpoolPosition, reason: String) -> Result<(), SpoolError>;
 
     /// Whether records with this order key wait in the own lane. Captures of that key belong behind them.
@@ -97,7 +98,8 @@ pub struct SpoolStatus {
     pub oldest: Option<Timestamp>,
     /// Lanes of other processes that were taken over and still hold records.
     pub adopted_lanes: u64,
-    /// Files and records that were put aside, because they were damaged, foreign, or refused by the store for good.
+    /// Files and records that were put aside, because they were damaged, foreign, refused by the store for good,
+    /// or failed at by it for too long.
     pub set_aside: u64,
     /// Torn tails that were cut off: bytes of appends that were never acknowledged.
     pub torn_tails: u64,
@@ -125,6 +127,16 @@ pub enum SpoolError {
         /// How many are allowed.
         max: u64,
     },
+    /// There is no room for another record to be put aside; it is still in its lane.
+    #[error(
+        "{bytes} of {max_bytes} bytes of records are put aside; look at them, and take them back or away"
+    )]
+    AsideFull {
+        /// How many bytes are used.
+        bytes: u64,
+        /// How many may be.
+        max_bytes: u64,
+    },
     /// The disk failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -134,7 +146,7 @@ impl SpoolError {
     /// Whether trying again can help.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Full { .. } => Retry::Backoff,
+            Self::Full { .. } | Self::AsideFull { .. } => Retry::Backoff,
             Self::TooLarge { .. } => Retry::Never,
             Self::Backend(error) => error.retry(),
         }
@@ -143,7 +155,9 @@ impl SpoolError {
     /// What is known about the effect.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Full { .. } | Self::TooLarge { .. } => Outcome::NotApplied,
+            Self::Full { .. } | Self::TooLarge { .. } | Self::AsideFull { .. } => {
+                Outcome::NotApplied
+            }
             Self::Backend(error) => error.outcome(),
         }
     }
@@ -153,6 +167,7 @@ impl SpoolError {
         match self {
             Self::Full { .. } => "spool_full",
             Self::TooLarge { .. } => "spool_record_too_large",
+            Self::AsideFull { .. } => "spool_aside_full",
             Self::Backend(error) => error.kind().as_str(),
         }
     }

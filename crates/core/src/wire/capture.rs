@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{
     WireError, bad,
-    entry::{EntryV1, from_v1, to_v1},
-    read, version, write,
+    entry::{EntryV1, from_v1, room_for, write_entry},
+    object::{Object, finished},
+    read, version,
 };
 use crate::{
     command::{Capture, OnMerge},
@@ -19,9 +20,11 @@ use crate::{
 
 const FORM: &str = "spooled capture";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
-struct SpooledV1 {
+pub(super) struct SpooledV1 {
+    #[cfg_attr(not(test), expect(dead_code, reason = "checked before the rest is read"))]
     v: u64,
     spooled_at: String,
     expires_in_us: Option<u64>,
@@ -37,21 +40,33 @@ struct SpooledV1 {
 
 /// Writes a capture in the newest form. Its limits are not written: they are those of the moment when it is kept.
 pub fn encode_spooled(capture: &Capture, spooled_at: Timestamp) -> String {
+    let mut out = Vec::with_capacity(spooled_room(capture));
+    write_spooled(capture, spooled_at, &mut out);
+    finished(out)
+}
+
+/// The same, at the end of `out`, as UTF-8: for whoever puts something around it.
+pub fn write_spooled(capture: &Capture, spooled_at: Timestamp, out: &mut Vec<u8>) {
     let Capture { op, expires_in, next_attempt_in, evidence, limits: _, on_merge } = capture;
     let Evidence { actor, at, reason, trace } = evidence;
-    write(&SpooledV1 {
-        v: 1,
-        spooled_at: spooled_at.to_string(),
-        expires_in_us: expires_in.map(micros),
-        next_attempt_in_us: micros(*next_attempt_in),
-        on_merge: on_merge.as_str().to_owned(),
-        actor: actor.as_str().to_owned(),
-        at: at.to_string(),
-        reason: reason.as_ref().map(|reason| reason.as_str().to_owned()),
-        traceparent: trace.as_ref().map(|trace| trace.traceparent().to_owned()),
-        tracestate: trace.as_ref().and_then(|trace| trace.tracestate().map(str::to_owned)),
-        entry: to_v1(op),
-    })
+    let mut spooled = Object::begin(out);
+    spooled.field("v", 1_u64);
+    spooled.field("spooled_at", spooled_at);
+    spooled.field("expires_in_us", expires_in.map(micros));
+    spooled.field("next_attempt_in_us", micros(*next_attempt_in));
+    spooled.field("on_merge", on_merge.as_str());
+    spooled.field("actor", actor.as_str());
+    spooled.field("at", *at);
+    spooled.field("reason", reason.as_ref().map(Reason::as_str));
+    spooled.field("traceparent", trace.as_ref().map(TraceContext::traceparent));
+    spooled.field("tracestate", trace.as_ref().and_then(TraceContext::tracestate));
+    write_entry(op, spooled.named("entry"));
+    spooled.end();
+}
+
+/// About how many bytes [`write_spooled`] writes; rather too many than too few.
+pub fn spooled_room(capture: &Capture) -> usize {
+    512 + room_for(&capture.op)
 }
 
 /// Reads a capture of any known version, and when it was spooled.

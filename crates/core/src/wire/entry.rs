@@ -1,10 +1,17 @@
 //! The stored form of an entry, and of its parts that adapters keep as text.
+//!
+//! It is read into a form of its own, and written straight from the entry.
+
+mod encode;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{WireError, bad, read, version, write};
+use super::{WireError, bad, read, version};
+
 use crate::{
     failed_op::{
         Attempt, AttemptOutcome, Attempts, FailedOp, Fingerprint, Hold, Labels, NotReplayable,
@@ -19,11 +26,16 @@ use crate::{
     time::Timestamp,
 };
 
+pub use encode::{encode_attempts, encode_entry, encode_labels};
+pub(super) use encode::{room_for, write_entry};
+
 const FORM: &str = "entry";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct EntryV1 {
+    #[cfg_attr(not(test), expect(dead_code, reason = "checked before the rest is read"))]
     v: u64,
     id: String,
     namespace: String,
@@ -75,7 +87,8 @@ pub(super) struct EntryV1 {
     expires_at: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 struct HoldV1 {
     holder: String,
@@ -83,14 +96,16 @@ struct HoldV1 {
     expires_at: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 struct AttemptsV1 {
     total: u64,
     kept: Vec<AttemptV1>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 struct AttemptV1 {
     number: u64,
@@ -100,11 +115,6 @@ struct AttemptV1 {
     finished_at: String,
     outcome: String,
     note: String,
-}
-
-/// Writes an entry, whole, in the newest form.
-pub fn encode_entry(op: &FailedOp) -> String {
-    write(&to_v1(op))
 }
 
 /// Reads an entry of any known version.
@@ -119,11 +129,6 @@ pub fn decode_entry(text: &str) -> Result<FailedOp, WireError> {
     }
 }
 
-/// Writes a history on its own, for adapters that keep it as text.
-pub fn encode_attempts(attempts: &Attempts) -> String {
-    write(&attempts_to_v1(attempts))
-}
-
 /// Reads a history that [`encode_attempts`] wrote.
 ///
 /// # Errors
@@ -133,11 +138,6 @@ pub fn decode_attempts(text: &str) -> Result<Attempts, WireError> {
     attempts_from_v1(read("history", text)?)
 }
 
-/// Writes labels on their own, for adapters that keep them as text.
-pub fn encode_labels(labels: &Labels) -> String {
-    write(&labels_to_v1(labels))
-}
-
 /// Reads labels that [`encode_labels`] wrote.
 ///
 /// # Errors
@@ -145,157 +145,6 @@ pub fn encode_labels(labels: &Labels) -> String {
 /// When they are damaged.
 pub fn decode_labels(text: &str) -> Result<Labels, WireError> {
     labels_from_v1(read("label set", text)?)
-}
-
-fn text<T: AsRef<str>>(name: &T) -> String {
-    name.as_ref().to_owned()
-}
-
-fn opt_text<T: AsRef<str>>(name: Option<&T>) -> Option<String> {
-    name.map(text)
-}
-
-fn opt_time(at: Option<Timestamp>) -> Option<String> {
-    at.map(|at| at.to_string())
-}
-
-#[expect(clippy::too_many_lines, reason = "one line for each field, in the stored order")]
-pub(super) fn to_v1(op: &FailedOp) -> EntryV1 {
-    let FailedOp {
-        id,
-        namespace,
-        domain,
-        failure_type,
-        dependency,
-        origin_service,
-        entity_type,
-        entity_id,
-        entity_refs,
-        user_id,
-        request_data,
-        payload_version,
-        snapshot_data,
-        response_data,
-        metadata,
-        error_code,
-        error_message,
-        next_action_hint,
-        idempotency_key,
-        dedup_key,
-        order_key,
-        labels,
-        fingerprint,
-        trace,
-        created_at,
-        state,
-    } = op;
-    let OpState {
-        status,
-        retry_count,
-        max_retries,
-        last_retry_at,
-        next_attempt_at,
-        claim_token,
-        hold,
-        attempts,
-        force_redrive_count,
-        previous_total_retries,
-        resolved_at,
-        resolved_by_id,
-        resolution_type,
-        resolution_note,
-        recommended_action,
-        not_replayable,
-        occurrences,
-        last_occurred_at,
-        evidence_count,
-        updated_at,
-        expires_at,
-    } = state;
-    EntryV1 {
-        v: 1,
-        id: id.to_string(),
-        namespace: text(namespace),
-        domain: text(domain),
-        failure_type: text(failure_type),
-        status: status.as_str().to_owned(),
-        dependency: text(dependency),
-        origin_service: text(origin_service),
-        entity_type: opt_text(entity_type.as_ref()),
-        entity_id: opt_text(entity_id.as_ref()),
-        entity_refs: entity_refs.clone(),
-        user_id: opt_text(user_id.as_ref()),
-        request_data: request_data.clone(),
-        payload_version: *payload_version,
-        not_replayable: not_replayable.map(|reason| reason.as_str().to_owned()),
-        snapshot_data: snapshot_data.clone(),
-        response_data: response_data.clone(),
-        metadata: metadata.clone(),
-        error_code: error_code.clone(),
-        error_message: error_message.clone(),
-        next_action_hint: next_action_hint.clone(),
-        recommended_action: recommended_action.map(|action| action.as_str().to_owned()),
-        retry_count: *retry_count,
-        max_retries: *max_retries,
-        last_retry_at: opt_time(*last_retry_at),
-        next_attempt_at: next_attempt_at.to_string(),
-        claim_token: claim_token.0,
-        hold: hold.as_ref().map(hold_to_v1),
-        attempts: attempts_to_v1(attempts),
-        force_redrive_count: *force_redrive_count,
-        previous_total_retries: *previous_total_retries,
-        resolved_at: opt_time(*resolved_at),
-        resolved_by_id: opt_text(resolved_by_id.as_ref()),
-        resolution_type: resolution_type.map(|kind| kind.as_str().to_owned()),
-        resolution_note: resolution_note.clone(),
-        idempotency_key: text(idempotency_key),
-        dedup_key: opt_text(dedup_key.as_ref()),
-        order_key: opt_text(order_key.as_ref()),
-        occurrences: *occurrences,
-        last_occurred_at: last_occurred_at.to_string(),
-        labels: labels_to_v1(labels),
-        fingerprint: text(&fingerprint.text),
-        fingerprint_version: fingerprint.version,
-        traceparent: trace.as_ref().map(|trace| trace.traceparent().to_owned()),
-        tracestate: trace.as_ref().and_then(|trace| trace.tracestate().map(str::to_owned)),
-        evidence_count: *evidence_count,
-        created_at: created_at.to_string(),
-        updated_at: updated_at.to_string(),
-        expires_at: opt_time(*expires_at),
-    }
-}
-
-fn hold_to_v1(hold: &Hold) -> HoldV1 {
-    let Hold { holder, claimed_at, expires_at } = hold;
-    HoldV1 {
-        holder: text(holder),
-        claimed_at: claimed_at.to_string(),
-        expires_at: expires_at.to_string(),
-    }
-}
-
-fn attempts_to_v1(attempts: &Attempts) -> AttemptsV1 {
-    let kept = attempts
-        .iter()
-        .map(|attempt| {
-            let Attempt { number, claim_token, holder, started_at, finished_at, outcome, note } =
-                attempt;
-            AttemptV1 {
-                number: *number,
-                claim_token: claim_token.0,
-                holder: text(holder),
-                started_at: started_at.to_string(),
-                finished_at: finished_at.to_string(),
-                outcome: outcome.as_str().to_owned(),
-                note: note.clone(),
-            }
-        })
-        .collect();
-    AttemptsV1 { total: attempts.total(), kept }
-}
-
-fn labels_to_v1(labels: &Labels) -> BTreeMap<String, String> {
-    labels.iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 fn time(field: &'static str, text: &str) -> Result<Timestamp, WireError> {

@@ -1,8 +1,12 @@
 //! The stored form of evidence. Its bytes are what hashes are computed over, so the field order is part of it.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{WireError, bad, read, version, write};
+use super::{
+    WireError, bad,
+    object::{Object, finished},
+    read, version,
+};
 use crate::{
     evidence::{Digest, Evidence, EvidenceEvent, EvidenceRecord},
     failed_op::{Status, TraceContext},
@@ -13,9 +17,11 @@ use crate::{
 
 const FORM: &str = "evidence record";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
-struct EvidenceV1 {
+pub(super) struct EvidenceV1 {
+    #[cfg_attr(not(test), expect(dead_code, reason = "checked before the rest is read"))]
     v: u64,
     entry: String,
     counter: u64,
@@ -35,21 +41,23 @@ struct EvidenceV1 {
 pub fn encode_evidence(record: &EvidenceRecord) -> String {
     let EvidenceRecord { entry, counter, event, from, to, claim_token, evidence, digest } = record;
     let Evidence { actor, at, reason, trace } = evidence;
-    write(&EvidenceV1 {
-        v: 1,
-        entry: entry.to_string(),
-        counter: *counter,
-        event: event.as_str().to_owned(),
-        from: from.map(|status| status.as_str().to_owned()),
-        to: to.map(|status| status.as_str().to_owned()),
-        claim_token: claim_token.0,
-        actor: actor.as_str().to_owned(),
-        at: at.to_string(),
-        reason: reason.as_ref().map(|reason| reason.as_str().to_owned()),
-        traceparent: trace.as_ref().map(|trace| trace.traceparent().to_owned()),
-        tracestate: trace.as_ref().and_then(|trace| trace.tracestate().map(str::to_owned)),
-        digest: digest.map(|digest| digest.to_string()),
-    })
+    let mut out = Vec::with_capacity(512);
+    let mut form = Object::begin(&mut out);
+    form.field("v", 1_u64);
+    form.field("entry", *entry);
+    form.field("counter", *counter);
+    form.field("event", event.as_str());
+    form.field("from", from.map(Status::as_str));
+    form.field("to", to.map(Status::as_str));
+    form.field("claim_token", claim_token.0);
+    form.field("actor", actor.as_str());
+    form.field("at", *at);
+    form.field("reason", reason.as_ref().map(Reason::as_str));
+    form.field("traceparent", trace.as_ref().map(TraceContext::traceparent));
+    form.field("tracestate", trace.as_ref().and_then(TraceContext::tracestate));
+    form.field("digest", digest.map(|digest| digest.to_string()).as_deref());
+    form.end();
+    finished(out)
 }
 
 /// Reads a record of any known version.

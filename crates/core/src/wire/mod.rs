@@ -6,10 +6,11 @@
 mod capture;
 mod entry;
 mod evidence;
+mod object;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 
-pub use capture::{decode_spooled, encode_spooled};
+pub use capture::{decode_spooled, encode_spooled, spooled_room, write_spooled};
 pub use entry::{
     decode_attempts, decode_entry, decode_labels, encode_attempts, encode_entry, encode_labels,
 };
@@ -77,11 +78,6 @@ fn version(form: &'static str, text: &str) -> Result<u64, WireError> {
 
 fn read<T: DeserializeOwned>(form: &'static str, text: &str) -> Result<T, WireError> {
     serde_json::from_str(text).map_err(|error| malformed(form, &error))
-}
-
-/// Writes a form. The forms hold only maps with text keys and checked JSON, so writing cannot fail.
-fn write(form: &impl Serialize) -> String {
-    serde_json::to_string(form).unwrap_or_default()
 }
 
 fn bad<E>(form: &'static str, field: &'static str) -> impl FnOnce(E) -> WireError {

@@ -1,6 +1,7 @@
 //! A suite that can't fail proves nothing: each of these stores breaks one promise, and the suite must notice.
 
 mod coordinate;
+mod differential;
 mod overflow;
 mod overflow_noticed;
 mod twin;
@@ -30,6 +31,7 @@ fn suite_for(fault: Fault) -> Harness {
         let (store, namespace) = memory(&clock);
         StoreUnderTest::new(store, namespace, clock, |store| async move { store.close().await })
     })
+    .differential()
     .claim_race_entries(200)
     .except(Topic::Durability, "the store is meant to forget")
     .except(Topic::Isolation, "each store is a backend of its own")

@@ -70,6 +70,24 @@ pub(crate) enum Fault {
     ForgetsPayloadVersions,
     RegroupsWithThePayload,
     LosesDigestsOfMerges,
+    MiscountsOccurrences,
+    MiscountsLive,
+    TellsEvictionsBackwards,
+    ListsTiesBackwards,
+    OverlooksLabels,
+    OverlooksTheEndOfATime,
+    LosesRecordsOfMerges,
+    GrantsOutOfOrder,
+    ConcealsWhatBlocks,
+    ClaimsWhatChanged,
+    ExtendsNothing,
+    MistakesTriggers,
+    MiscountsRetries,
+    TakesBentExports,
+    CutsLongTexts,
+    ComposesTexts,
+    IgnoresTheLimitOfUnsealed,
+    MiscountsTheBacklog,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +108,7 @@ impl Twin {
 
     fn distort(&self, capture: &mut Capture) {
         self.distort_overflow(capture);
+        self.distort_texts(capture);
         let op = &mut capture.op;
         if self.has(Fault::ForgetsDedup) {
             op.dedup_key = None;
@@ -143,6 +162,7 @@ impl CaptureStore for Twin {
         }
         let mut told = Vec::new();
         for (answer, capture) in answers.into_iter().zip(captures) {
+            let answer = self.miscounted(answer);
             told.push(match self.after_capture(answer, &capture).await {
                 Ok(answer) => Ok(self.retold(answer, &capture).await),
                 Err(error) => Err(error),
@@ -199,7 +219,8 @@ impl EntryReader for Twin {
             page.next = None;
             return Ok(page);
         }
-        let mut page = EntryReader::list(&self.inner, query.clone()).await?;
+        let mut page = EntryReader::list(&self.inner, self.asked(query.clone())).await?;
+        self.listed(&mut page.items);
         if self.has(Fault::OffersAnEmptyLastPage) && page.items.len() == query.limit.get() {
             let last = page.items.last().map(EntrySummary::position);
             page.next = last.map(|last| baldur_core::Cursor::at(query.order, last));
@@ -246,11 +267,11 @@ impl ClaimStore for Twin {
                 }
             }
         }
-        self.inner.claim_batch(claim).await
+        Ok(self.granted(self.inner.claim_batch(self.loosened(claim)).await?))
     }
 
     async fn extend(&self, extend: Extend) -> Vec<Result<(), ClaimError>> {
-        self.inner.extend(extend).await
+        self.inner.extend(self.shortened(extend)).await
     }
 
     async fn settle_batch(&self, settles: Vec<Settle>) -> Vec<Result<Settled, ClaimError>> {
@@ -261,7 +282,9 @@ impl ClaimStore for Twin {
                 settle.token = current.unwrap_or(ClaimToken(0));
             }
         }
-        self.inner.settle_batch(settles).await
+        self.mistaken(&mut settles);
+        let answers = self.inner.settle_batch(settles).await;
+        answers.into_iter().map(|answer| self.told_of(answer)).collect()
     }
 
     async fn lapse(&self, lapse: Lapse) -> Result<Lapsed, ClaimError> {
@@ -290,15 +313,16 @@ impl EvidenceLog for Twin {
         if self.has(Fault::LosesRefusals) {
             trail.retain(|record| record.event != EvidenceEvent::SettleRefused);
         }
+        self.forgotten(&mut trail);
         Ok(self.told(entry, trail).await)
     }
 
     async fn unsealed(&self, limit: usize) -> Result<Vec<EvidenceRecord>, EvidenceError> {
-        self.inner.unsealed(limit).await
+        self.inner.unsealed(self.unbounded(limit)).await
     }
 
     async fn backlog(&self) -> Result<EvidenceBacklog, EvidenceError> {
-        self.inner.backlog().await
+        Ok(self.waiting(self.inner.backlog().await?))
     }
 }
 
@@ -309,6 +333,7 @@ impl StoreAdmin for Twin {
     }
 
     async fn import_batch(&self, entries: Vec<ExportedEntry>) -> Vec<Result<Imported, AdminError>> {
-        self.inner.import_batch(entries).await
+        let answers = self.inner.import_batch(entries).await;
+        answers.into_iter().map(|answer| self.taken_over(answer)).collect()
     }
 }

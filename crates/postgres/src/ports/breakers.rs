@@ -23,7 +23,7 @@ impl CircuitBreakerStore for PostgresStore {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.reader("load breakers")?.breakers(names).await?)
+        Ok(self.reader("load breakers").await?.breakers(names).await?)
     }
 
     async fn save(&self, save: SaveBreaker) -> Result<SharedBreaker, BreakerStoreError> {
@@ -36,6 +36,6 @@ impl CircuitBreakerStore for PostgresStore {
         limit: usize,
     ) -> Result<Vec<SharedBreaker>, BreakerStoreError> {
         check_breaker_limit(limit)?;
-        Ok(self.reader("list breakers")?.breakers_after(after, limit).await?)
+        Ok(self.reader("list breakers").await?.breakers_after(after, limit).await?)
     }
 }

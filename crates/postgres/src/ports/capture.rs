@@ -6,11 +6,11 @@ use baldur_core::{
     port::{CaptureError, CaptureStore, Captured},
 };
 
-use crate::{store::PostgresStore, writer::Capturing};
+use crate::store::PostgresStore;
 
 #[async_trait]
 impl CaptureStore for PostgresStore {
     async fn capture_batch(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureError>> {
-        self.submit::<Capturing>(captures).await
+        self.submit(|queues| &queues.capture, captures).await
     }
 }

@@ -10,7 +10,7 @@ use baldur_core::{
 use super::only;
 use crate::{
     store::PostgresStore,
-    writer::{Acting, Claiming, Extending, Lapsing, Settling, Work},
+    writer::{Claiming, Lapsing, Work},
 };
 
 #[async_trait]
@@ -23,11 +23,11 @@ impl ClaimStore for PostgresStore {
     async fn extend(&self, extend: Extend) -> Vec<Result<(), ClaimError>> {
         let Extend { claims, lease } = extend;
         let items = claims.into_iter().map(|claim| (claim, lease)).collect();
-        self.submit::<Extending>(items).await
+        self.submit(|queues| &queues.extend, items).await
     }
 
     async fn settle_batch(&self, settles: Vec<Settle>) -> Vec<Result<Settled, ClaimError>> {
-        self.submit::<Settling>(settles).await
+        self.submit(|queues| &queues.settle, settles).await
     }
 
     async fn lapse(&self, lapse: Lapse) -> Result<Lapsed, ClaimError> {
@@ -35,6 +35,6 @@ impl ClaimStore for PostgresStore {
     }
 
     async fn apply(&self, acts: Vec<Act>) -> Vec<Result<OpState, ClaimError>> {
-        self.submit::<Acting>(acts).await
+        self.submit(|queues| &queues.act, acts).await
     }
 }

@@ -11,8 +11,8 @@ use crate::{reader::Reader, store::PostgresStore};
 
 impl PostgresStore {
     /// The readers, unless the store is closed.
-    pub(crate) fn reader(&self, operation: &'static str) -> Result<Reader<'_>, BackendError> {
-        Ok(Reader::new(self.engine(operation)?))
+    pub(crate) async fn reader(&self, operation: &'static str) -> Result<Reader<'_>, BackendError> {
+        Ok(Reader::new(self.engine(operation).await?))
     }
 }
 
@@ -22,22 +22,22 @@ impl EntryReader for PostgresStore {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.reader("find")?.find(ids).await?)
+        Ok(self.reader("find").await?.find(ids).await?)
     }
 
     async fn list(&self, query: ListQuery) -> Result<Page<EntrySummary>, ReadError> {
         if query.after.is_some_and(|after| after.order != query.order) {
             return Err(ReadError::Invalid("the cursor is of the other direction".to_owned()));
         }
-        Ok(self.reader("list")?.list(query).await?)
+        Ok(self.reader("list").await?.list(query).await?)
     }
 
     async fn count(&self, filter: Filter, cap: u64) -> Result<Count, ReadError> {
-        Ok(self.reader("count")?.count(filter, cap).await?)
+        Ok(self.reader("count").await?.count(filter, cap).await?)
     }
 
     async fn facets(&self, scope: FacetScope) -> Result<Facets, ReadError> {
-        Ok(self.reader("facets")?.facets(scope).await?)
+        Ok(self.reader("facets").await?.facets(scope).await?)
     }
 }
 
@@ -49,14 +49,14 @@ impl EvidenceLog for PostgresStore {
         after: u64,
         limit: usize,
     ) -> Result<Vec<EvidenceRecord>, EvidenceError> {
-        Ok(self.reader("read the evidence")?.trail(entry, after, limit).await?)
+        Ok(self.reader("read the evidence").await?.trail(entry, after, limit).await?)
     }
 
     async fn unsealed(&self, limit: usize) -> Result<Vec<EvidenceRecord>, EvidenceError> {
-        Ok(self.reader("read the unsealed evidence")?.unsealed(limit).await?)
+        Ok(self.reader("read the unsealed evidence").await?.unsealed(limit).await?)
     }
 
     async fn backlog(&self) -> Result<EvidenceBacklog, EvidenceError> {
-        Ok(self.reader("read the evidence backlog")?.backlog().await?)
+        Ok(self.reader("read the evidence backlog").await?.backlog().await?)
     }
 }

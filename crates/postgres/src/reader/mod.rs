@@ -41,7 +41,6 @@ pub(crate) const FIND: &str = concat!(
 );
 
 /// Reads of one namespace.
-#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     engine: &'a Engine,
 }
@@ -54,6 +53,11 @@ impl<'a> Reader<'a> {
     /// The number of the namespace.
     pub(crate) fn ns(&self) -> i32 {
         self.engine.ns
+    }
+
+    /// What "stored" means on the server, as it was when the store was opened.
+    pub(crate) fn level(&self) -> &'a str {
+        &self.engine.level
     }
 
     /// The settings of the store.

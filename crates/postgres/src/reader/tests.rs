@@ -1,17 +1,23 @@
 //! The plans of lists and counts, on tables with entries, whatever the statistics say.
 
+use std::time::Duration;
+
 use baldur_core::{
     Cursor, EntryId, FacetScope, Filter, ListOrder, Status, Timestamp,
     name::{
-        DedupKey, Domain, FailureType, IdempotencyKey, LabelName, LabelValue, OrderKey,
+        DedupKey, Domain, FailureType, IdempotencyKey, LabelName, LabelValue, Namespace, OrderKey,
         ServiceName, ShortText,
     },
 };
+use baldur_services::{PgBouncer, PgBouncerOptions, PostgresOptions, PostgresServer};
+use secrecy::ExposeSecret;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, types::Uuid};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Executor, PgConnection, Row, postgres::PgConnectOptions,
+};
 
 use super::{
-    FIND, INDEXES,
+    FIND, INDEXES, begin,
     entries::ask,
     evidence,
     facets::ranges_sql,
@@ -19,7 +25,9 @@ use super::{
     position::{Lower, Stretch},
 };
 use crate::{
+    PostgresConfig,
     database::{Database, run, seed},
+    error::sqlstate,
     migrate,
 };
 
@@ -116,11 +124,13 @@ impl Ran {
     /// Runs a prepared statement with the settings of a read.
     async fn of(conn: &mut PgConnection, sql: &SqlText, mode: &str) -> Self {
         let args: Vec<String> = sql.args().iter().map(literal).collect();
+        Self::of_text(conn, sql.text(), &args.join(", "), mode).await
+    }
+
+    async fn of_text(conn: &mut PgConnection, sql: &str, args: &str, mode: &str) -> Self {
         let text = format!(
-            "BEGIN READ ONLY; {INDEXES} SET LOCAL plan_cache_mode = {mode}; PREPARE q AS {text}; \
-             EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE q({args})",
-            text = sql.text(),
-            args = args.join(", "),
+            "BEGIN READ ONLY; {INDEXES} SET LOCAL plan_cache_mode = {mode}; PREPARE q AS {sql}; \
+             EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE q({args})"
         );
         let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(text.clone()))).await;
         let row = row.unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -220,4 +230,106 @@ async fn each_list_goes_by_an_index_where_the_namespace_is_not_in_the_statistics
 #[tokio::test]
 async fn each_list_goes_by_an_index_without_statistics() {
     each_list_goes_by_an_index(false).await;
+}
+
+/// Limits and settings hold behind a pooler, and stay in the transaction.
+#[tokio::test]
+async fn what_a_read_sets_stays_in_it_behind_a_pooler() {
+    let server = tokio::task::spawn_blocking(|| PostgresServer::start(PostgresOptions::default()));
+    let server = server.await.expect("no panic").expect("it starts");
+    let options = PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() };
+    let pooler = PgBouncer::start(&server, options).expect("it starts");
+    let url: PgConnectOptions = pooler.url().expose_secret().parse().expect("a URL");
+    let url = url.extra_float_digits(None);
+    // One server connection is behind both.
+    let (mut one, mut two) =
+        (url.connect().await.expect("it connects"), url.connect().await.expect("it connects"));
+    let shown = "SELECT concat_ws(' ', current_setting('statement_timeout'), \
+         current_setting('transaction_read_only'), current_setting('enable_seqscan'))";
+    let text = async |conn: &mut PgConnection| -> String {
+        let row = conn.fetch_one(sqlx::raw_sql(shown)).await.expect("settings");
+        row.try_get_unchecked(0).expect("a text")
+    };
+    let mut config = PostgresConfig::new(
+        pooler.url().expose_secret().parse().expect("a URL"),
+        Namespace::default_namespace(),
+    );
+    config.statement_timeout = Duration::from_millis(120);
+    let before = text(&mut two).await;
+    one.execute(sqlx::raw_sql(begin(&config, INDEXES))).await.expect("it begins");
+    assert_eq!(text(&mut one).await, "120ms on off");
+    let direct: PgConnectOptions = server.url().expose_secret().parse().expect("a URL");
+    let mut holder = direct.connect().await.expect("it connects");
+    run(&mut holder, "SELECT pg_advisory_lock(7)").await;
+    let wait = sqlx::raw_sql("SELECT pg_advisory_xact_lock(7)");
+    let late = one.execute(wait).await.expect_err("it is stopped");
+    assert_eq!(sqlstate(&late).as_deref(), Some("57014"), "{late}");
+    one.execute(sqlx::raw_sql("ROLLBACK")).await.expect("it ends");
+    assert_eq!(text(&mut two).await, before);
+}
+
+#[tokio::test]
+async fn every_constant_statement_goes_by_an_index() {
+    let (database, mut conn, namespaces) = populated(true).await;
+    // Deltas that are folded leave dead rows, which nobody should walk over.
+    run(
+        &mut conn,
+        "DELETE FROM baldur.counter_deltas; UPDATE baldur.namespaces SET folded_xid = '9000'",
+    )
+    .await;
+    for ns in namespaces {
+        let id = format!("md5('{ns}.1234')::uuid");
+        let any = ranges_sql(ns, &FacetScope::default());
+        let asked = [
+            (FIND, format!("{ns}, ARRAY[{id}, {id}]"), 40),
+            (evidence::TRAIL, format!("{ns}, {id}, 0, 51"), 8),
+            (evidence::UNSEALED, format!("{ns}, 51"), 400),
+            (evidence::BACKLOG, format!("{ns}"), 20),
+            (any.text(), format!("{ns}, {ns}"), 1_000),
+        ];
+        for (sql, args, most) in asked {
+            for mode in MODES {
+                let ran = Ran::of_text(&mut conn, sql, &args, mode).await;
+                let (offences, pages) = (ran.offences(false), ran.pages());
+                let told = format!("{sql} {mode} of {ns}: {pages} pages, {offences:?}");
+                assert!(offences.is_empty() && pages <= most, "{told}\n{:#}", ran.plan);
+            }
+        }
+    }
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn a_plan_without_an_index_is_noticed() {
+    let (database, mut conn, [_, ns]) = populated(true).await;
+    for (bad, sorts) in [
+        ("SELECT id FROM baldur.entries WHERE error_code = $1 LIMIT 51", true),
+        ("SELECT id FROM baldur.states WHERE updated_at >= $1 ORDER BY updated_at LIMIT 51", false),
+    ] {
+        let ran = Ran::of_text(&mut conn, bad, "'0'", MODES[0]).await;
+        assert!(!ran.offences(sorts).is_empty(), "{:#}", ran.plan);
+    }
+    let bad = "SELECT id FROM baldur.entries WHERE ns = $1 AND error_code = 'x'";
+    let ran = Ran::of_text(&mut conn, bad, &ns.to_string(), MODES[0]).await;
+    assert!(ran.pages() > 6_000, "{:#}", ran.plan);
+    database.remove().await;
+}
+
+#[test]
+fn a_cursor_narrows_the_range_of_time() {
+    let filter =
+        Filter { created_from: Some(at(10)), created_until: Some(at(20)), ..Filter::default() };
+    let cursor = |order, micros| {
+        let position = (at(micros), EntryId::from_bytes([9; 16]));
+        (Cursor::at(order, position), position)
+    };
+    let (inside, position) = cursor(ListOrder::OldestFirst, 15);
+    assert_eq!(Stretch::of(&filter, Some(inside)).lower, Some(Lower::After(position)));
+    let (before, _) = cursor(ListOrder::OldestFirst, 5);
+    let from = Stretch::of(&filter, None).lower;
+    assert_eq!(Stretch::of(&filter, Some(before)).lower, from);
+    let (inside, position) = cursor(ListOrder::NewestFirst, 15);
+    assert_eq!(Stretch::of(&filter, Some(inside)).upper, Some(position));
+    let (beyond, _) = cursor(ListOrder::NewestFirst, 25);
+    assert_eq!(Stretch::of(&filter, Some(beyond)).upper, Stretch::of(&filter, None).upper);
 }

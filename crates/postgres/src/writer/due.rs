@@ -8,16 +8,14 @@
 //! beginning of the range fills with entries that were claimed long ago; then a claim starts further on, see
 //! [`Marks`](super::marks::Marks).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use baldur_core::{
     EntryId,
     name::{Domain, ServiceName},
 };
 use sqlx::{Row, postgres::PgRow, types::Uuid};
+use tokio::time::Instant;
 
 use super::{
     Session,

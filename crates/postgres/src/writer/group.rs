@@ -144,49 +144,13 @@ async fn run<W: Work>(engine: &Arc<Engine>, group: Vec<Waiting<W>>) {
     }
 }
 
-/// A kind of write that shares transactions.
-pub(crate) trait Queued: Work {
-    /// Its queue.
-    fn queue(queues: &Queues) -> &Queue<Self>;
-}
-
-impl Queued for Capturing {
-    fn queue(queues: &Queues) -> &Queue<Self> {
-        &queues.captures
-    }
-}
-
-impl Queued for Importing {
-    fn queue(queues: &Queues) -> &Queue<Self> {
-        &queues.imports
-    }
-}
-
-impl Queued for Extending {
-    fn queue(queues: &Queues) -> &Queue<Self> {
-        &queues.extensions
-    }
-}
-
-impl Queued for Settling {
-    fn queue(queues: &Queues) -> &Queue<Self> {
-        &queues.settles
-    }
-}
-
-impl Queued for Acting {
-    fn queue(queues: &Queues) -> &Queue<Self> {
-        &queues.acts
-    }
-}
-
 /// The queues of those kinds that share transactions.
 pub(crate) struct Queues {
-    captures: Queue<Capturing>,
-    imports: Queue<Importing>,
-    extensions: Queue<Extending>,
-    settles: Queue<Settling>,
-    acts: Queue<Acting>,
+    pub(crate) capture: Queue<Capturing>,
+    pub(crate) import: Queue<Importing>,
+    pub(crate) extend: Queue<Extending>,
+    pub(crate) settle: Queue<Settling>,
+    pub(crate) act: Queue<Acting>,
     closing: watch::Sender<bool>,
     /// Ends when all tasks have.
     running: Mutex<mpsc::Receiver<()>>,
@@ -199,11 +163,11 @@ impl Queues {
         let (alive, running) = mpsc::channel(1);
         let end = End { closing: told, _running: alive };
         Self {
-            captures: Queue::start(engine, &end),
-            imports: Queue::start(engine, &end),
-            extensions: Queue::start(engine, &end),
-            settles: Queue::start(engine, &end),
-            acts: Queue::start(engine, &end),
+            capture: Queue::start(engine, &end),
+            import: Queue::start(engine, &end),
+            extend: Queue::start(engine, &end),
+            settle: Queue::start(engine, &end),
+            act: Queue::start(engine, &end),
             closing,
             running: Mutex::new(running),
         }

@@ -11,11 +11,12 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use baldur_core::name::{Domain, ServiceName};
 use sqlx::types::Uuid;
+use tokio::time::Instant;
 
 /// What a range of the index is of.
 pub(super) type Key = (Domain, Option<ServiceName>);
@@ -129,5 +130,100 @@ impl Inner {
         self.turn += 1;
         let mark = Mark { after, looked: began, took, turn: self.turn };
         self.marks.insert(key.clone(), mark);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        (Domain::parse("payment").expect("a name"), None)
+    }
+
+    fn at(place: i64) -> Position {
+        (place, 0, Uuid::nil())
+    }
+
+    fn seen(useless: u64, last: Option<i64>) -> Seen {
+        Seen { useless, last: last.map(at), took: Duration::from_millis(20) }
+    }
+
+    /// Marks after a long look from the beginning, that took rows up to 10 at `start`.
+    fn marked(start: Instant) -> Marks {
+        let marks = Marks::default();
+        let look = marks.begin(&key(), start);
+        assert_eq!(look.after, None);
+        marks.end(&key(), &look, seen(USELESS + 1, Some(10)), start);
+        marks
+    }
+
+    #[test]
+    fn ordinary_looks_begin_at_the_beginning() {
+        let (marks, now) = (Marks::default(), Instant::now());
+        for _ in 0..3 {
+            let look = marks.begin(&key(), now);
+            assert_eq!(look.after, None);
+            marks.end(&key(), &look, seen(USELESS, Some(10)), now);
+        }
+    }
+
+    #[test]
+    fn a_long_look_leaves_a_mark_that_moves_on() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let look = marks.begin(&key(), start);
+        assert_eq!(look.after, Some(at(10)));
+        marks.end(&key(), &look, seen(0, Some(20)), start);
+        assert_eq!(marks.begin(&key(), start).after, Some(at(20)));
+        // One that found nothing knows no better place.
+        marks.end(&key(), &look, seen(0, None), start);
+        assert_eq!(marks.begin(&key(), start).after, Some(at(20)));
+    }
+
+    #[test]
+    fn one_look_each_second_begins_at_the_beginning() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let late = start + LOOK_BACK;
+        assert_eq!(marks.begin(&key(), late - Duration::from_millis(1)).after, Some(at(10)));
+        assert_eq!(marks.begin(&key(), late).after, None);
+        // The others go on meanwhile, until it is time again, whatever became of that look.
+        assert_eq!(marks.begin(&key(), late).after, Some(at(10)));
+        assert_eq!(marks.begin(&key(), late + LOOK_BACK).after, None);
+    }
+
+    #[test]
+    fn too_little_makes_another_look_when_looks_are_cheap_enough() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let soon = start + Duration::from_millis(199);
+        assert!(marks.begin_again(&key(), soon).is_none());
+        let later = start + Duration::from_millis(200);
+        assert_eq!(marks.begin_again(&key(), later).map(|look| look.after), Some(None));
+        assert!(marks.begin_again(&key(), later).is_none(), "somebody looks already");
+    }
+
+    #[test]
+    fn what_was_found_before_the_mark_is_followed_by_what_stands_behind_it() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let ahead = marks.begin(&key(), start);
+        let late = start + LOOK_BACK;
+        let back = marks.begin(&key(), late);
+        marks.end(&key(), &back, seen(USELESS + 1, Some(5)), late);
+        // A look that had begun behind the old mark does not move the new one.
+        marks.end(&key(), &ahead, seen(0, Some(30)), start);
+        assert_eq!(marks.begin(&key(), late).after, Some(at(5)));
+    }
+
+    #[test]
+    fn the_mark_goes_with_the_useless_entries() {
+        let start = Instant::now();
+        let marks = marked(start);
+        let late = start + LOOK_BACK;
+        let look = marks.begin(&key(), late);
+        marks.end(&key(), &look, seen(0, None), late);
+        assert_eq!(marks.begin(&key(), late).after, None);
     }
 }

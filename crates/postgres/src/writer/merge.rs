@@ -198,7 +198,7 @@ async fn live_with(
         }
         missing.retain(|key| ids.contains_key(key.as_str()));
         let wanted = ids.values().map(|id| EntryId::from_bytes(id.into_bytes()));
-        let mut standings = session.lock_standings(wanted).await?;
+        let mut standings = session.lock_rows(wanted).await?;
         // One that ended before it was locked makes place for the next.
         missing.retain(|key| {
             let id = ids.get(key.as_str()).map(|id| EntryId::from_bytes(id.into_bytes()));

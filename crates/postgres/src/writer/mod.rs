@@ -46,7 +46,7 @@ pub(crate) use capture::Capturing;
 pub(crate) use claim::Claiming;
 pub(crate) use coordinate::{Saving, Taking};
 pub(crate) use engine::{Engine, fail_all};
-pub(crate) use group::{Queued, Queues};
+pub(crate) use group::{Queue, Queues};
 pub(crate) use import::Importing;
 pub(crate) use lapse::Lapsing;
 pub(crate) use session::Session;

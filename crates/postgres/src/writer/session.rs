@@ -101,27 +101,6 @@ impl Session {
         self.open = rolled_back.is_err();
     }
 
-    /// Marks a place to come back to.
-    pub(crate) async fn savepoint(&mut self) -> Result<(), StepError> {
-        sqlx::raw_sql("SAVEPOINT item").execute(&mut *self.conn).await?;
-        Ok(())
-    }
-
-    /// Forgets the place.
-    pub(crate) async fn release(&mut self) -> Result<(), StepError> {
-        sqlx::raw_sql("RELEASE item").execute(&mut *self.conn).await?;
-        Ok(())
-    }
-
-    /// Goes back to the place, and forgets it.
-    pub(crate) async fn rollback_to_savepoint(&mut self) -> Result<(), StepError> {
-        self.learned.clear();
-        // Locks that were taken since are gone; those from before are taken again where it matters.
-        self.locked.clear();
-        sqlx::raw_sql("ROLLBACK TO item; RELEASE item").execute(&mut *self.conn).await?;
-        Ok(())
-    }
-
     /// Where these entries stand, locked until the end of the transaction, and with them the order keys that they have.
     /// Unknown ones are not there.
     pub(crate) async fn lock_standings(

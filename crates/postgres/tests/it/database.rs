@@ -32,6 +32,17 @@ impl Database {
         options.connect().await.expect("the server answers")
     }
 
+    /// Its URL, with the password.
+    pub(crate) fn url(&self) -> String {
+        self.server.clone().database(&self.name).to_url_lossy().to_string()
+    }
+
+    /// The URL for another role.
+    pub(crate) fn url_as(&self, role: &str, password: &str) -> String {
+        let options = self.server.clone().database(&self.name).username(role);
+        options.password(password).to_url_lossy().to_string()
+    }
+
     /// Removes it, and whoever is connected.
     pub(crate) async fn remove(self) {
         let mut conn = self.server.connect().await.expect("the server answers");

@@ -52,7 +52,7 @@ async fn commits_that_a_role_does_not_wait_for_are_waited_for_nevertheless() {
     run(&server, "ALTER ROLE baldur SET synchronous_commit = off").await;
     let lab = FaultLab::on(server.url().clone(), impatient).await;
     run(&server, WATCH).await;
-    assert_eq!(lab.store.level(), "postgres synchronous_commit=local");
+    assert_eq!(lab.store.level(), Some("postgres synchronous_commit=local"));
     let kept = keep(&lab.store, lab.captures.an_op().build()).await.expect("a capture");
     let level = "postgres synchronous_commit=local".into();
     assert_eq!(kept.durability, Durability::Stored { level });
@@ -68,7 +68,7 @@ async fn a_role_that_changes_its_mind_lowers_no_level_that_was_named() {
     run(&server, "ALTER ROLE baldur SET synchronous_commit = off").await;
     // New connections begin with what the role has now.
     lab.proxy.end(Ending::Close);
-    assert_eq!(lab.store.level(), "postgres synchronous_commit=on");
+    assert_eq!(lab.store.level(), Some("postgres synchronous_commit=on"));
     assert_eq!(settings(&server, &lab).await, ["on"]);
     lab.close().await;
 }
@@ -78,7 +78,7 @@ async fn a_server_that_does_not_sync_is_named() {
     let settings = vec![("fsync".to_owned(), "off".to_owned())];
     let server = own_server_with(PostgresOptions { settings, ..PostgresOptions::default() }).await;
     let store = PostgresStore::open(config(server.url())).await.expect("it opens");
-    assert_eq!(store.level(), "postgres synchronous_commit=on, fsync=off");
+    assert_eq!(store.level(), Some("postgres synchronous_commit=on, fsync=off"));
     store.close().await;
 }
 

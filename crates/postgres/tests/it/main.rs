@@ -1,6 +1,9 @@
 //! Tests on real servers.
 
 mod capture;
+mod claiming;
+mod claims;
+mod database;
 mod durability;
 mod faults_cancel;
 mod faults_cuts;
@@ -10,6 +13,10 @@ mod faults_load;
 mod faults_silence;
 mod faults_storm;
 mod faults_trial;
+mod heads;
 mod lab;
+mod migrations;
 mod poolers;
+mod reads;
+mod settles;
 mod support;

@@ -42,6 +42,6 @@ async fn a_pooler_without_prepared_statements_is_refused() {
 async fn a_server_of_its_own_passes() {
     let server = own_server().await;
     let store = PostgresStore::open(config(server.url())).await.expect("it opens");
-    assert_eq!(store.level(), "postgres synchronous_commit=on");
+    assert_eq!(store.level(), Some("postgres synchronous_commit=on"));
     store.close().await;
 }

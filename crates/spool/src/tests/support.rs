@@ -16,16 +16,11 @@ use baldur_core::{
         Actor, Domain, FailureType, IdempotencyKey, Namespace, OrderKey, ServiceName, ShortText,
     },
     port::{SpoolError, Spooled},
-    wire,
 };
 
 use crate::{
-    config::SpoolConfig,
-    core::Core,
-    disk::sim::SimDisk,
-    keeper::Keeper,
-    spool::begin,
-    writer::{Record, Writer},
+    batch::Batch, config::SpoolConfig, core::Core, disk::sim::SimDisk, keeper::Keeper,
+    spool::begin, writer::Writer,
 };
 
 /// Where the simulated disk has its spool.
@@ -129,16 +124,12 @@ impl Process {
     /// Appends captures as one group.
     pub(super) fn append(&mut self, captures: &[Capture]) -> Vec<Result<(), SpoolError>> {
         let at = self.core.clock.now();
-        let records: Vec<Record> = captures
-            .iter()
-            .map(|capture| Record {
-                key: capture.op.order_key.clone(),
-                at,
-                text: wire::encode_spooled(capture, at),
-            })
-            .collect();
-        self.core.expect(records.iter().map(|record| record.key.as_ref()));
-        self.writer.commit(&records.iter().collect::<Vec<_>>())
+        let mut batch = Batch::default();
+        for capture in captures {
+            batch.push(capture, at);
+        }
+        self.core.expect(batch.keys());
+        self.writer.commit(&mut [&mut batch])
     }
 
     /// Appends captures, each in a group of its own; all must be acknowledged.

@@ -38,7 +38,7 @@ async fn nobody_else_can_read_what_the_spool_makes() {
             files += 1;
         }
     }
-    assert_eq!(files, 4, "a lock, a cursor, a segment, and a file of refused records");
+    assert_eq!(files, 5, "two locks, a cursor, a segment, and a file of refused records");
 }
 
 #[tokio::test(flavor = "multi_thread")]

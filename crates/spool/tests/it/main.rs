@@ -4,4 +4,5 @@
 mod directory;
 mod handles;
 mod processes;
+mod restored;
 mod support;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use baldur_core::{
-    BackendError, Chain, EntryId, FailedOp,
+    BackendError, Chain, EntryId,
     port::{AdminError, ExportedEntry, Imported},
 };
 
@@ -32,7 +32,6 @@ impl Work for Importing {
             .iter()
             .map(|entry| {
                 entry.check(&namespace).map_err(AdminError::Invalid)?;
-                check_range(&entry.op)?;
                 if !present.insert(entry.op.id) {
                     return Ok(Imported::Present);
                 }
@@ -46,16 +45,5 @@ impl Work for Importing {
 
     fn refuse(error: BackendError) -> AdminError {
         AdminError::Invalid(Chain(&error).to_string())
-    }
-}
-
-/// SQLite's integers have 63 bits for what is never negative. No real entry needs more.
-fn check_range(op: &FailedOp) -> Result<(), AdminError> {
-    let state = &op.state;
-    let numbers = [state.claim_token.0, state.previous_total_retries, state.occurrences];
-    if numbers.into_iter().all(|number| i64::try_from(number).is_ok()) {
-        Ok(())
-    } else {
-        Err(AdminError::Invalid("a number of its state is too large for this store".to_owned()))
     }
 }

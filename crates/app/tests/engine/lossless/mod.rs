@@ -4,6 +4,7 @@ mod disk;
 mod drained;
 mod measured;
 mod outage;
+mod parked;
 mod plant;
 mod property;
 mod queued;

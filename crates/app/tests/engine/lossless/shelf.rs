@@ -33,6 +33,8 @@ pub(crate) enum Trouble {
     Stuck,
     /// Records are removed, and nobody hears of it.
     RemovedUnheard,
+    /// There is no room for what is put aside.
+    NoRoomAside,
 }
 
 #[derive(Debug, Default)]
@@ -203,6 +205,9 @@ impl Spool for Shelf {
     async fn set_aside(&self, record: SpoolPosition, reason: String) -> Result<(), SpoolError> {
         let mut lanes = self.lanes();
         lanes.check("set aside")?;
+        if lanes.trouble == Trouble::NoRoomAside {
+            return Err(failed_before("set aside"));
+        }
         let lane = lanes.lane(record.lane);
         let oldest = lane.records.pop_front().expect("a record");
         assert_eq!(oldest.position, record, "only the oldest of a lane can be put aside");

@@ -1,7 +1,10 @@
 //! The reference store behind a line that fails as a test tells it to.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -48,6 +51,12 @@ pub(crate) enum Fault {
 /// The code of operations that the store refuses for good.
 pub(crate) const REFUSED: &str = "store_refuses";
 
+/// The code of operations that the store fails at, each by itself, until it is mended.
+pub(crate) const FAILS: &str = "store_fails";
+
+/// The code of operations that make the store fail at everything that comes with them, until it is mended.
+pub(crate) const SPOILS: &str = "store_fails_at_all";
+
 /// An entry that is new to the store, with its key.
 pub(crate) type Arrival = (EntryId, Option<OrderKey>);
 
@@ -58,6 +67,7 @@ pub(crate) struct Wire {
     arrived: Arc<Mutex<Vec<Arrival>>>,
     batches: Arc<Mutex<Vec<usize>>>,
     refused: Arc<Mutex<Vec<EntryId>>>,
+    mended: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -69,11 +79,21 @@ impl Wire {
             arrived: Arc::default(),
             batches: Arc::default(),
             refused: Arc::default(),
+            mended: Arc::default(),
         }
     }
 
     pub(crate) fn is_in(&self, fault: Fault) {
         *self.fault.lock().expect("not poisoned") = fault;
+    }
+
+    /// From here on nothing fails because of what it is.
+    pub(crate) fn is_mended(&self) {
+        self.mended.store(true, Ordering::Relaxed);
+    }
+
+    fn fails_at(&self, capture: &Capture, code: &str) -> bool {
+        capture.op.error_code == code && !self.mended.load(Ordering::Relaxed)
     }
 
     /// New entries, in the order in which they reached the store.
@@ -92,15 +112,27 @@ impl Wire {
     }
 
     async fn apply(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureError>> {
+        if captures.iter().any(|capture| self.fails_at(capture, SPOILS)) {
+            return captures.iter().map(|_| Err(trouble(BackendKind::Other))).collect();
+        }
+        let fate = |capture: &Capture| {
+            if refused(capture) {
+                Some(CaptureError::Invalid("not for this store".to_owned()))
+            } else {
+                self.fails_at(capture, FAILS).then(|| trouble(BackendKind::Unavailable))
+            }
+        };
         let names: Vec<_> =
-            captures.iter().map(|c| (c.op.id, c.op.order_key.clone(), refused(c))).collect();
-        let good = captures.into_iter().filter(|capture| !refused(capture)).collect();
+            captures.iter().map(|c| (c.op.id, c.op.order_key.clone(), fate(c))).collect();
+        let good = captures.into_iter().filter(|capture| fate(capture).is_none()).collect();
         let mut said = self.store.capture_batch(good).await.into_iter();
         let mut arrived = self.arrived.lock().expect("not poisoned");
-        let answer = |(id, key, refused): (EntryId, Option<OrderKey>, bool)| {
-            if refused {
-                self.refused.lock().expect("not poisoned").push(id);
-                return Err(CaptureError::Invalid("not for this store".to_owned()));
+        let answer = |(id, key, fate): (EntryId, Option<OrderKey>, Option<CaptureError>)| {
+            if let Some(error) = fate {
+                if matches!(error, CaptureError::Invalid(_)) {
+                    self.refused.lock().expect("not poisoned").push(id);
+                }
+                return Err(error);
             }
             let answer = said.next().expect("an answer for each");
             if matches!(&answer, Ok(kept) if kept.disposition == Disposition::New) {

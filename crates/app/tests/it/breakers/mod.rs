@@ -1,5 +1,6 @@
 //! Breakers: one for each dependency, with events, orders and states that processes share.
 
+mod calm;
 mod registry;
 
 use std::{sync::Arc, time::Duration};

@@ -6,8 +6,10 @@
 //!
 //! Time is the `Duration` since an arbitrary monotonic origin, the same for all calls of one breaker; a time before
 //! an earlier one counts as that earlier one. Memory is two bytes per call of a window of calls, and twelve per bucket
-//! of a window of time; no call costs more work than there are buckets.
+//! of a window of time; no call costs more work than there are buckets. Good calls of a [calm](Breaker::calm) breaker
+//! may be counted elsewhere and absorbed all at once, for no more work than the window has places.
 
+mod calm;
 mod policy;
 mod told;
 mod window;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use self::window::{Call, Window};
 pub use self::{
+    calm::Calm,
     policy::{BreakerPolicy, BreakerPolicyError, BreakerSettings, BreakerWindow, SlowCalls},
     told::{ForcedState, Order, Told},
 };
@@ -74,7 +77,8 @@ pub enum CallOutcome {
 
 /// The right to one call, given back with its outcome by [`Breaker::record`].
 ///
-/// It can be neither copied nor made by others, so no call is counted twice.
+/// It can't be copied, and others make one only for a call that a [calm](Breaker::calm) breaker let pass, so no call is
+/// counted twice.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket is recorded, or a probe counts as failed after its timeout"]
 pub struct Ticket {

@@ -195,7 +195,7 @@ impl BreakerPolicy {
     }
 
     /// Whether a call of this length is slow.
-    pub(super) fn is_slow(&self, elapsed: Duration) -> bool {
+    pub fn is_slow(&self, elapsed: Duration) -> bool {
         self.0.slow_calls.is_some_and(|slow| elapsed >= slow.threshold)
     }
 }

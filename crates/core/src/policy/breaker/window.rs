@@ -20,10 +20,10 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, call: Call) {
-        self.count += 1;
-        self.failed += u32::from(call.failed);
-        self.slow += u32::from(call.slow);
+    fn add(&mut self, call: Call, times: u32) {
+        self.count += times;
+        self.failed += times * u32::from(call.failed);
+        self.slow += times * u32::from(call.slow);
     }
 
     fn subtract(&mut self, other: Self) {
@@ -37,7 +37,7 @@ impl Sums {
 impl From<Call> for Sums {
     fn from(call: Call) -> Self {
         let mut sums = Self::default();
-        sums.add(call);
+        sums.add(call, 1);
         sums
     }
 }
@@ -83,26 +83,37 @@ impl Window {
     /// Adds a call that ended at `now`, and forgets those that have left the window.
     pub(super) fn push(&mut self, call: Call, now: Duration) {
         self.forget_before(now);
-        self.failed_in_a_row = if call.failed { self.failed_in_a_row.saturating_add(1) } else { 0 };
+        self.push_same(call, 1);
+    }
+
+    /// Adds so many calls of one kind that ended no later than the bucket in use.
+    pub(super) fn push_same(&mut self, call: Call, times: u64) {
+        let times = u32::try_from(times).unwrap_or(u32::MAX);
+        self.failed_in_a_row =
+            if call.failed { self.failed_in_a_row.saturating_add(times) } else { 0 };
         match &mut self.kept {
             Kept::Calls { size, calls } => {
-                if self.sums.count == *size
-                    && let Some(oldest) = calls.pop_front()
-                {
-                    self.sums.subtract(oldest.into());
+                // More than there are places leave no more behind than that many.
+                for _ in 0..times.min(*size) {
+                    if self.sums.count == *size
+                        && let Some(oldest) = calls.pop_front()
+                    {
+                        self.sums.subtract(oldest.into());
+                    }
+                    calls.push_back(call);
+                    self.sums.add(call, 1);
                 }
-                calls.push_back(call);
             }
-            // More calls than can be counted change no rate any more.
-            Kept::Time { .. } if self.sums.count == u32::MAX => return,
             Kept::Time { buckets, current, .. } => {
+                // More calls than can be counted change no rate any more.
+                let times = times.min(u32::MAX - self.sums.count);
                 let at = place(*current, buckets.len());
                 if let Some(bucket) = buckets.get_mut(at) {
-                    bucket.add(call);
+                    bucket.add(call, times);
                 }
+                self.sums.add(call, times);
             }
         }
-        self.sums.add(call);
     }
 
     /// Empties the buckets that time has passed over: each at most once per call, however long nobody called.
@@ -133,12 +144,29 @@ impl Window {
 
     /// The share of failures; zero without calls.
     pub(super) fn failure_rate(&self) -> f64 {
-        f64::from(self.sums.failed) / f64::from(self.sums.count.max(1))
+        self.failures_of(self.sums.count)
     }
 
     /// The share of slow calls; zero without calls.
     pub(super) fn slow_rate(&self) -> f64 {
-        f64::from(self.sums.slow) / f64::from(self.sums.count.max(1))
+        self.slow_of(self.sums.count)
+    }
+
+    /// The share of failures, were there so many calls.
+    pub(super) fn failures_of(&self, calls: u32) -> f64 {
+        f64::from(self.sums.failed) / f64::from(calls.max(1))
+    }
+
+    /// The share of slow calls, were there so many calls.
+    pub(super) fn slow_of(&self, calls: u32) -> f64 {
+        f64::from(self.sums.slow) / f64::from(calls.max(1))
+    }
+
+    /// From when on the next call makes earlier ones leave by their time; `None` is never.
+    pub(super) fn stays_until(&self) -> Option<Duration> {
+        let Kept::Time { width, current, .. } = &self.kept else { return None };
+        let end = width.as_nanos().saturating_mul(current.saturating_add(1));
+        Some(u64::try_from(end).map_or(Duration::MAX, Duration::from_nanos))
     }
 }
 
@@ -156,7 +184,7 @@ mod tests {
     fn sums(calls: &[(bool, bool)]) -> Sums {
         let mut sums = Sums::default();
         for (failed, slow) in calls {
-            sums.add(Call { failed: *failed, slow: *slow });
+            sums.add(Call { failed: *failed, slow: *slow }, 1);
         }
         sums
     }
