@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use baldur_core::{
     Timestamp,
     decide::{BreakerRecord, OrderRecord, save_breaker},
-    name::ServiceName,
+    name::{Reason, ServiceName},
     policy::{ForcedState, PaceLevel, Paced},
     port::{BreakerStoreError, PaceError, SaveBreaker, SharedBreaker, TakePermits},
 };
@@ -118,7 +118,7 @@ async fn write(session: &mut Session, record: &BreakerRecord) -> Result<bool, St
         .bind(integer(*trips))
         .bind(changed_by.as_str())
         .bind(changed_at.as_micros())
-        .bind(reason.as_ref().map(|reason| reason.as_str()))
+        .bind(reason.as_ref().map(Reason::as_str))
         .execute(session.conn())
         .await?;
     Ok(written.rows_affected() > 0)

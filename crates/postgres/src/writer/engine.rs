@@ -236,6 +236,13 @@ pub(crate) fn busy(operation: &'static str) -> BackendError {
     BackendError::new(BACKEND, operation, BackendKind::Busy).retryable().not_applied()
 }
 
+/// All statements of writers go along indexes, by keys or in the order of an index with a limit. A planner that looks at
+/// the values is misled by them: it takes a namespace that its statistics don't know for an empty one, and reads all of
+/// it. So plans are made without the values, once for each connection.
+const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off; \
+     SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ";
+
 /// Settings for one transaction stand inside it, because behind a pooler the session is somebody else's afterwards.
 fn begin(config: &PostgresConfig, commit: &'static str) -> SqlStr {
     let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
@@ -244,7 +251,7 @@ fn begin(config: &PostgresConfig, commit: &'static str) -> SqlStr {
     AssertSqlSafe(format!(
         "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
          SET LOCAL idle_in_transaction_session_timeout = {idle}; \
-         SET LOCAL synchronous_commit = {commit}; \
+         SET LOCAL synchronous_commit = {commit}; {PLANS}\
          SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     ))
     .into_sql_str()

@@ -5,8 +5,9 @@
 //! useless entries of the index leaves a mark at the last row that it took, and the next looks begin behind it. What
 //! becomes due before the mark (an entry whose predecessor was closed, or one that another process gave back) is found
 //! by looks from the beginning: there is one each second, and one more when a claim gets fewer than it asked for, as
-//! long as such looks take a small part of the time. So nothing is passed over for longer than a second, or two when a
-//! look from the beginning fails. When one meets few useless entries, the mark is gone.
+//! long as such looks take a small part of the time. So nothing is passed over for longer than a second, or four times as
+//! long as a look from the beginning takes where that is more; or twice that when one fails. When one meets few useless
+//! entries, the mark is gone.
 
 use std::{
     collections::HashMap,
@@ -31,8 +32,11 @@ const USELESS: u64 = 4_000;
 /// How long claims look behind the mark only.
 const LOOK_BACK: Duration = Duration::from_secs(1);
 
-/// Claims that get too little look from the beginning at most once in so many times of what that takes.
-const SHARE: u32 = 10;
+/// And in how many times of what a look from the beginning takes there is one at most.
+const SHARE: u32 = 4;
+
+/// The same for claims that get too little.
+const SHARE_OF_SHORT: u32 = 10;
 
 /// The marks of a process.
 #[derive(Debug, Default)]
@@ -81,14 +85,13 @@ impl Marks {
 
     /// Where to begin at `now`.
     pub(super) fn begin(&self, key: &Key, now: Instant) -> Look {
-        self.lock().begin(key, now, LOOK_BACK)
+        self.lock().begin(key, now, Mark::apart)
     }
 
     /// A look from the beginning after one behind the mark gave too little; `None` when the last one was just now.
     pub(super) fn begin_again(&self, key: &Key, now: Instant) -> Option<Look> {
         let mut inner = self.lock();
-        let took = inner.marks.get(key).map_or(Duration::ZERO, |mark| mark.took);
-        let look = inner.begin(key, now, LOOK_BACK.min(took * SHARE));
+        let look = inner.begin(key, now, |mark| mark.apart().min(mark.took * SHARE_OF_SHORT));
         look.after.is_none().then_some(look)
     }
 
@@ -98,10 +101,17 @@ impl Marks {
     }
 }
 
+impl Mark {
+    /// How long after a look from the beginning the next one comes.
+    fn apart(&self) -> Duration {
+        LOOK_BACK.max(self.took * SHARE)
+    }
+}
+
 impl Inner {
-    fn begin(&mut self, key: &Key, now: Instant, apart: Duration) -> Look {
+    fn begin(&mut self, key: &Key, now: Instant, apart: impl Fn(&Mark) -> Duration) -> Look {
         let Some(mark) = self.marks.get_mut(key) else { return Look { after: None, turn: 0 } };
-        if now.saturating_duration_since(mark.looked) < apart {
+        if now.saturating_duration_since(mark.looked) < apart(mark) {
             return Look { after: Some(mark.after), turn: mark.turn };
         }
         // The others go on behind the mark meanwhile.
@@ -191,6 +201,20 @@ mod tests {
         // The others go on meanwhile, until it is time again, whatever became of that look.
         assert_eq!(marks.begin(&key(), late).after, Some(at(10)));
         assert_eq!(marks.begin(&key(), late + LOOK_BACK).after, None);
+    }
+
+    #[test]
+    fn looks_from_the_beginning_take_a_part_of_the_time() {
+        let start = Instant::now();
+        let marks = Marks::default();
+        let look = marks.begin(&key(), start);
+        let took = Duration::from_secs(2);
+        let seen = Seen { took, ..seen(USELESS + 1, Some(10)) };
+        marks.end(&key(), &look, seen, start);
+        let late = start + took * SHARE;
+        assert!(marks.begin_again(&key(), late - Duration::from_millis(1)).is_none());
+        assert_eq!(marks.begin(&key(), late - Duration::from_millis(1)).after, Some(at(10)));
+        assert_eq!(marks.begin(&key(), late).after, None);
     }
 
     #[test]

@@ -10,8 +10,10 @@
 //!
 //! 1. limits of live entries, of the domain and then of all (`locks::Scope`);
 //! 2. dedup keys and order keys, by number (`locks::keys`): who adds an entry with a key, or moves one of an order
-//!    key into or out of the live ones, holds the key;
-//! 3. rows of `states`, by id; claims take the due ones that nobody holds (`SKIP LOCKED`);
+//!    key into or out of the live ones, holds the key, unless there are too many of them for
+//!    one transaction (`heads` keeps the order without them too);
+//! 3. rows of `states`, by id; claims of due entries and lapses take those that nobody holds (`SKIP LOCKED`), and
+//!    lapses then only those keys that nobody holds;
 //! 4. new combinations of `facet_keys`.
 //!
 //! Where two orders can't be told apart beforehand, PostgreSQL ends one of the transactions, and it is done again from

@@ -118,7 +118,7 @@ pub(crate) async fn number(conn: &mut PgConnection, sql: &str) -> i64 {
 
 /// Waits until something is so.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !is_so().await {
         assert!(Instant::now() < deadline, "never came: {what}");
         sleep(Duration::from_millis(5)).await;

@@ -188,9 +188,9 @@ async fn of_saves_of_one_version_in_two_processes_one_succeeds() {
             let store = stores[n % 2].clone();
             async move { store.save(save).await }
         });
-        let saved = join_all(saves).await;
-        assert_eq!(saved.iter().filter(|saved| saved.is_ok()).count(), 1, "{saved:?}");
-        for lost in saved.into_iter().filter_map(Result::err) {
+        let answers = join_all(saves).await;
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
+        for lost in answers.into_iter().filter_map(Result::err) {
             assert!(
                 matches!(&lost, BreakerStoreError::Conflict { current } if current.version == expected + 1),
                 "{lost:?}"

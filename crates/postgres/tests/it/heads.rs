@@ -162,7 +162,6 @@ async fn a_key_has_one_head_and_one_claim_at_any_time() {
     let mut conn = lab.raw().await;
     assert_eq!(number(&mut conn, &BROKEN.replace("{ns}", &ns)).await, 0);
     assert_eq!(number(&mut conn, &MISPLACED.replace("{ns}", &ns)).await, 0);
-    println!("{:?} {:?}", stores[0].stats(), stores[1].stats());
 }
 
 impl Lab {
