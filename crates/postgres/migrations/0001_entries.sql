@@ -56,8 +56,11 @@ CREATE TABLE baldur.counter_deltas (
 CREATE INDEX counter_deltas_xid ON baldur.counter_deltas (ns, xid);
 
 -- What is known of an entry and stays: what lists show, and what they search by.
+--
+-- No foreign keys here, nor in what follows: each row that is added would lock the namespace's row, which all writers
+-- share and the fold changes.
 CREATE TABLE baldur.entries (
-    ns                  integer NOT NULL REFERENCES baldur.namespaces,
+    ns                  integer NOT NULL,
     id                  uuid    NOT NULL,
     created_at          bigint  NOT NULL,
     facet_key           bigint  NOT NULL,

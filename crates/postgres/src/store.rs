@@ -22,7 +22,7 @@ use crate::{
     error::{BACKEND, Phase, classify, closed, said},
     migrate, probe,
     time::StoreTime,
-    writer::{Answers, Engine, Queues, Work, fail_all},
+    writer::{Answers, Engine, Queues, Work, fail_all, reset},
 };
 
 /// A store in a PostgreSQL database.
@@ -227,6 +227,7 @@ async fn prepare(
         }
     }
     let ns = migrate::namespace(conn, config.namespace.as_str()).await?;
+    reset(conn, ns).await.map_err(|error| classify("open", Phase::BeforeCommit, error))?;
     let level = connect::level(conn).await?;
     Ok((ns, level))
 }

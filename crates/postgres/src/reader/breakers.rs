@@ -115,7 +115,7 @@ impl Reader<'_> {
     }
 
     /// A row of [`LOAD`] or [`LIST`], as a reader is told.
-    fn seen(self, row: &PgRow) -> Result<SharedBreaker, StepError> {
+    fn seen(&self, row: &PgRow) -> Result<SharedBreaker, StepError> {
         let (record, mut rest) = record_with_rest(row)?;
         let micros: i64 = rest.get()?;
         let server = Timestamp::from_micros(micros).map_err(|_| CorruptRow {

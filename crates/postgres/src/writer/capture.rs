@@ -1,11 +1,12 @@
 //! Keeping failed operations.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use baldur_core::{
     BackendError, Chain, EntryId, FailedOp, Timestamp,
     command::Capture,
     decide::{self, Room},
+    name::Domain,
     port::{CaptureError, Captured, Disposition, Durability, Evicted},
 };
 
@@ -15,10 +16,11 @@ use super::{
     gone::Gone,
     limits::Scopes,
     locks::{self, KeyKind},
+    look::{Found, look},
     merge::Targets,
     room::RoomBook,
 };
-use crate::{columns::Columns, error::StepError, sql::uuids};
+use crate::error::StepError;
 
 /// Captures.
 pub(crate) struct Capturing;
@@ -46,9 +48,17 @@ impl Work for Capturing {
         scopes.lock(session).await?;
         let ns = session.ns;
         locks::keys(session.conn(), ns, valid.iter().flat_map(|capture| keys(&capture.op))).await?;
-        let known = known_ids(session, valid.iter().map(|capture| capture.op.id)).await?;
-        let room = RoomBook::open(session, &scopes, &valid).await?;
-        let (targets, standings) = Targets::load(session, &valid).await?;
+        let dedup_keys = valid.iter().filter_map(|capture| capture.op.dedup_key.as_ref()).collect();
+        let limited = valid.iter().filter(|capture| capture.limits.is_some());
+        let domains: BTreeSet<&Domain> = limited.map(|capture| &capture.op.domain).collect();
+        let ids = valid.iter().map(|capture| capture.op.id);
+        let Found { known, live, live_in_all, targets } =
+            look(session, ids, &domains, &dedup_keys).await?;
+        let room = (!domains.is_empty()).then(|| RoomBook::of(live, live_in_all));
+        if let Some(room) = &room {
+            scopes.check(session.engine(), |scope| room.live_in(scope))?;
+        }
+        let (targets, standings) = Targets::load(session, &valid, targets).await?;
         let now = session.now;
         let effects = Effects::on(standings);
         let mut desk = Desk { known, targets, room, effects };
@@ -87,7 +97,7 @@ pub(super) fn keys(op: &FailedOp) -> impl Iterator<Item = (KeyKind, &str)> {
 }
 
 /// What a known id stands for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     /// The entry: the same one, or the one that it merged into.
     pub(super) id: EntryId,
@@ -175,28 +185,4 @@ impl Desk {
 fn captured(session: &Session, id: EntryId, occurrence: u64, disposition: Disposition) -> Captured {
     let durability = Durability::Stored { level: session.engine().level.clone() };
     Captured::new(id, durability, occurrence, disposition)
-}
-
-/// Ids that are there already, or were: of entries, and of captures that merged.
-pub(crate) const KNOWN: &str = "SELECT e.id, e.id, 1::bigint FROM baldur.entries e \
-     WHERE e.ns = $1 AND e.id = ANY($2) \
-     UNION ALL SELECT g.id, g.id, 1 FROM baldur.gone g WHERE g.ns = $1 AND g.id = ANY($2) \
-     UNION ALL SELECT m.id, m.entry, m.occurrence FROM baldur.merged_ids m \
-     WHERE m.ns = $1 AND m.id = ANY($2)";
-
-/// What is known of these ids.
-pub(super) async fn known_ids(
-    session: &mut Session,
-    ids: impl IntoIterator<Item = EntryId>,
-) -> Result<HashMap<EntryId, Known>, StepError> {
-    let ns = session.ns;
-    let rows = sqlx::query(KNOWN).bind(ns).bind(uuids(ids)).fetch_all(session.conn()).await?;
-    rows.iter()
-        .map(|row| {
-            let mut columns = Columns::of(row, "merged_ids");
-            let asked = columns.id()?;
-            let id = columns.id()?;
-            Ok((asked, Known { id, occurrence: columns.unsigned("occurrence")? }))
-        })
-        .collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use baldur_core::{
-    EntryId, EvidenceRecord, FailedOp, OpState, Status, decide::Change, name::OrderKey, wire,
+    EntryId, EvidenceRecord, FailedOp, OpState, Status, decide::Change, name::OrderKey,
 };
 
 use super::{
@@ -13,12 +13,13 @@ use super::{
     gone::{self, Gone, Origin},
     heads, insert,
     session::Session,
+    trail::EvidenceRows,
     update::{self, Update},
 };
 use crate::{
     error::StepError,
     rows::Standing,
-    sql::{integer, limit, uuids},
+    sql::{integer, uuids},
 };
 
 /// A merged capture: its id, the entry that it merged into, and which occurrence it was.
@@ -150,21 +151,17 @@ impl Effects {
     /// Writes everything. Afterwards counters and heads agree with the entries.
     pub(super) async fn write(self, session: &mut Session) -> Result<(), StepError> {
         let Self { new, merged, replaced, gone, tracked, evidence } = self;
+        let ns = session.ns;
         let mut deltas = Deltas::default();
-        let mut order_keys = BTreeSet::new();
-        let mut facet_keys = Vec::new();
-        if !new.is_empty() {
-            let unsettled;
-            (unsettled, facet_keys) = write_new(session, &new, &mut deltas).await?;
-            order_keys.extend(unsettled);
+        let ops: Vec<&FailedOp> = new.iter().collect();
+        let facet_keys = facet_keys::resolve(session, &ops).await?;
+        for (op, facet_key) in new.iter().zip(&facet_keys) {
+            let (domain, status) = (&op.domain, op.state.status);
+            deltas.enters(Place { facet_key: *facet_key, domain, status });
         }
         let changed: Vec<Tracked> =
             tracked.into_values().filter(|t| t.before != t.standing.state).collect();
-        order_keys.extend(write_changed(session, &changed, &mut deltas).await?);
-        let ns = session.ns;
-        let replaced: Vec<FailedOp> = replaced.into_values().collect();
-        update::payloads(session.conn(), ns, &replaced).await?;
-        // Also new entries that go in the same batch were written before.
+        let mut order_keys = moved(&changed, &mut deltas);
         for Gone { origin, order_key, evicted, .. } in &gone {
             let facet_key = match origin {
                 Origin::Stored { facet_key } => Some(*facet_key),
@@ -175,25 +172,34 @@ impl Effects {
             deltas.leaves(Place { facet_key, domain, status });
             order_keys.extend(order_key.clone());
         }
+        let evidence = EvidenceRows::of(&evidence, deltas);
+        session.engine().unfolded.add(evidence.deltas());
+        if new.is_empty() {
+            evidence.write(session.conn(), ns).await?;
+        } else {
+            order_keys.extend(write_new(session, &new, &facet_keys, &evidence).await?);
+        }
+        write_changed(session, &changed).await?;
+        let replaced: Vec<FailedOp> = replaced.into_values().collect();
+        update::payloads(session.conn(), ns, &replaced).await?;
+        // Also new entries that go in the same batch were written before.
         gone::write(session, &gone).await?;
         write_merged(session, &merged).await?;
-        heads::settle(session, &order_keys).await?;
-        write_evidence(session, &evidence, deltas).await
+        heads::settle(session, &order_keys).await
     }
 }
 
-/// Answers the order keys whose head must be found anew, and the facet key of each entry.
+/// Answers the order keys whose head must be found anew.
 async fn write_new(
     session: &mut Session,
     new: &[FailedOp],
-    deltas: &mut Deltas,
-) -> Result<(BTreeSet<OrderKey>, Vec<i64>), StepError> {
-    let ops: Vec<&FailedOp> = new.iter().collect();
-    let keys = facet_keys::resolve(session, &ops).await?;
+    facet_keys: &[i64],
+    evidence: &EvidenceRows,
+) -> Result<BTreeSet<OrderKey>, StepError> {
     let heads::Newcomers { heads, unsettled } = heads::of_new(session, new).await?;
     let rows: Vec<insert::Row<'_>> = new
         .iter()
-        .zip(&keys)
+        .zip(facet_keys)
         .enumerate()
         .map(|(index, (op, facet_key))| insert::Row {
             op,
@@ -202,28 +208,14 @@ async fn write_new(
         })
         .collect();
     let ns = session.ns;
-    insert::rows(session.conn(), ns, &rows).await?;
-    for (op, facet_key) in new.iter().zip(&keys) {
-        let (domain, status) = (&op.domain, op.state.status);
-        deltas.enters(Place { facet_key: *facet_key, domain, status });
-    }
-    Ok((unsettled, keys))
+    insert::rows(session.conn(), ns, &rows, evidence).await?;
+    Ok(unsettled)
 }
 
-async fn write_changed(
-    session: &mut Session,
-    changed: &[Tracked],
-    deltas: &mut Deltas,
-) -> Result<BTreeSet<OrderKey>, StepError> {
+/// Counts where entries stand now. Answers the order keys whose head must be found anew.
+fn moved(changed: &[Tracked], deltas: &mut Deltas) -> BTreeSet<OrderKey> {
     let mut order_keys = BTreeSet::new();
-    let (mut whole, mut light) = (Vec::new(), Vec::new());
     for Tracked { standing, before } in changed {
-        let update = Update { id: standing.id, before, after: &standing.state };
-        if update::is_light(before, &standing.state) {
-            light.push(update);
-        } else {
-            whole.push(update);
-        }
         let (from, to) = (before.status, standing.state.status);
         if from != to {
             let (facet_key, domain) = (standing.facet_key, &standing.domain);
@@ -235,46 +227,20 @@ async fn write_changed(
             }
         }
     }
-    let ns = session.ns;
-    update::light(session.conn(), ns, &light).await?;
-    update::whole(session.conn(), ns, &whole).await?;
-    Ok(order_keys)
+    order_keys
 }
 
-/// Evidence, its places in line for the journal, and the counters.
-pub(crate) const EVIDENCE: &str = "WITH \
-     v AS (INSERT INTO baldur.evidence (ns, id, counter, body) \
-      SELECT $1, * FROM unnest($2::uuid[], $3::bigint[], $4::text[])), \
-     u AS (INSERT INTO baldur.unsealed (ns, id, counter, at) \
-      SELECT $1, * FROM unnest($2::uuid[], $3::bigint[], $5::bigint[])) \
-     INSERT INTO baldur.counter_deltas (ns, facet_key, status, domain, n, unsealed) \
-      SELECT $1, * FROM unnest($6::bigint[], $7::text[], $8::text[], $9::bigint[], $10::bigint[])";
-
-/// Whatever changes a counter leaves evidence, so both come in one statement.
-async fn write_evidence(
-    session: &mut Session,
-    evidence: &[EvidenceRecord],
-    deltas: Deltas,
-) -> Result<(), StepError> {
-    if evidence.is_empty() {
-        return Ok(());
-    }
-    let rows = deltas.rows(limit(evidence.len()));
+async fn write_changed(session: &mut Session, changed: &[Tracked]) -> Result<(), StepError> {
+    let updates = changed.iter().map(|Tracked { standing, before }| Update {
+        id: standing.id,
+        before,
+        after: &standing.state,
+    });
+    let (light, whole): (Vec<_>, Vec<_>) =
+        updates.partition(|update| update::is_light(update.before, update.after));
     let ns = session.ns;
-    sqlx::query(EVIDENCE)
-        .bind(ns)
-        .bind(uuids(evidence.iter().map(|record| record.entry)))
-        .bind(evidence.iter().map(|record| integer(record.counter)).collect::<Vec<_>>())
-        .bind(evidence.iter().map(wire::encode_evidence).collect::<Vec<_>>())
-        .bind(evidence.iter().map(|record| record.evidence.at.as_micros()).collect::<Vec<_>>())
-        .bind(rows.facet_keys)
-        .bind(rows.statuses)
-        .bind(rows.domains)
-        .bind(rows.numbers)
-        .bind(rows.unsealed)
-        .execute(session.conn())
-        .await?;
-    Ok(())
+    update::light(session.conn(), ns, &light).await?;
+    update::whole(session.conn(), ns, &whole).await
 }
 
 /// Ids of captures that merged.

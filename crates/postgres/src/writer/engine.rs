@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Answers, Session, Work, limits::NearScopes, marks::Marks};
+use super::{Answers, Session, Work, fold::Unfolded, limits::NearScopes, marks::Marks};
 use crate::{
     config::PostgresConfig,
     connect::{self, Level},
@@ -70,6 +70,7 @@ pub(crate) struct Engine {
     pub(crate) counts: Counts,
     /// Limits that are to be kept exactly, so that writers wait for one another.
     pub(super) near: NearScopes,
+    pub(super) unfolded: Unfolded,
 }
 
 impl Engine {
@@ -88,6 +89,7 @@ impl Engine {
             writers: Arc::new(Semaphore::new(writers)),
             counts: Counts::default(),
             near: NearScopes::default(),
+            unfolded: Unfolded::default(),
             config,
         }
     }
@@ -175,6 +177,7 @@ impl Engine {
             Ok(Ok(answers)) => {
                 self.counts.commits.fetch_add(1, Ordering::Relaxed);
                 self.counts.items.fetch_add(items.len() as u64, Ordering::Relaxed);
+                self.unfolded.committed();
                 Ok(answers)
             }
             Ok(Err(error)) => {

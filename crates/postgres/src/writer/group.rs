@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     Acting, Answers, Capturing, Engine, Extending, Importing, Settling, Work,
     engine::{busy, fail_all},
+    fold,
 };
 use crate::error::closed;
 
@@ -162,6 +163,7 @@ impl Queues {
         let (closing, told) = watch::channel(false);
         let (alive, running) = mpsc::channel(1);
         let end = End { closing: told, _running: alive };
+        tokio::spawn(fold::run(Arc::clone(engine), end.clone()));
         Self {
             capture: Queue::start(engine, &end),
             import: Queue::start(engine, &end),

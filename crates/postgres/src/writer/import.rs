@@ -1,18 +1,13 @@
 //! Taking entries over from another store.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use baldur_core::{
     BackendError, Chain, EntryId, FailedOp,
     port::{AdminError, ExportedEntry, Imported},
 };
 
-use super::{
-    Answers, Session, Work,
-    capture::{keys, known_ids},
-    effects::Effects,
-    locks,
-};
+use super::{Answers, Session, Work, capture::keys, effects::Effects, locks, look::look};
 use crate::error::StepError;
 
 /// Imports.
@@ -33,8 +28,9 @@ impl Work for Importing {
         let ns = session.ns;
         let locked = items.iter().flat_map(|entry| keys(&entry.op));
         locks::keys(session.conn(), ns, locked).await?;
-        let known = known_ids(session, items.iter().map(|entry| entry.op.id)).await?;
-        let mut present: HashSet<EntryId> = known.into_keys().collect();
+        let ids = items.iter().map(|entry| entry.op.id);
+        let found = look(session, ids, &BTreeSet::new(), &BTreeSet::new()).await?;
+        let mut present: HashSet<EntryId> = found.known.into_keys().collect();
         let mut effects = Effects::default();
         let answers = items
             .iter()

@@ -1,4 +1,4 @@
-//! Inserting entries: what lists show, where they stand, their payloads and labels. One statement for a batch.
+//! Inserting entries: what lists show, where they stand, their payloads, labels and evidence. One statement for a batch.
 
 use baldur_core::{
     EntrySummary, FailedOp, NotReplayable, OpState, RecommendedAction, ResolutionType, Timestamp,
@@ -6,6 +6,7 @@ use baldur_core::{
 };
 use sqlx::PgConnection;
 
+use super::trail::{EvidenceRows, Query, evidence};
 use crate::{
     error::StepError,
     sql::{integer, uuid, uuids},
@@ -18,9 +19,9 @@ pub(super) struct Row<'a> {
     pub(super) order_head: bool,
 }
 
-/// What lists show, the state and the payload.
-pub(crate) const ROWS: &str = "WITH \
-     e AS (INSERT INTO baldur.entries (ns, id, created_at, facet_key, domain, failure_type, \
+/// What lists show, the state, the payload and the index of labels; and the evidence of the batch.
+pub(crate) const ROWS: &str = concat!(
+    "WITH e AS (INSERT INTO baldur.entries (ns, id, created_at, facet_key, domain, failure_type, \
       dependency, origin_service, entity_type, entity_id, user_id, error_code, error_preview, \
       idempotency_key, dedup_key, order_key, labels, fingerprint, fingerprint_version, \
       max_retries, not_replayable) \
@@ -47,54 +48,33 @@ pub(crate) const ROWS: &str = "WITH \
       order_head, status, retry_count, last_retry_at, next_attempt_at, claim_token, hold_holder, \
       hold_claimed_at, hold_expires_at, force_redrive_count, previous_total_retries, resolved_at, \
       resolved_by_id, resolution_type, resolution_note, recommended_action, occurrences, \
-      last_occurred_at, evidence_count, updated_at, expires_at)) \
-     INSERT INTO baldur.payloads (ns, id, entity_refs, request_data, payload_version, \
+      last_occurred_at, evidence_count, updated_at, expires_at)), \
+     p AS (INSERT INTO baldur.payloads (ns, id, entity_refs, request_data, payload_version, \
       snapshot_data, response_data, metadata, error_message, next_action_hint, traceparent, \
       tracestate) \
       SELECT $1, * FROM unnest($2::uuid[], $43::text[], $44::text[], $45::bigint[], $46::text[], \
-      $47::text[], $48::text[], $49::text[], $50::text[], $51::text[], $52::text[])";
-
-/// The index of labels.
-pub(crate) const LABELS: &str = "INSERT INTO baldur.labels (ns, name, value, created_at, id) \
-     SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::uuid[])";
+      $47::text[], $48::text[], $49::text[], $50::text[], $51::text[], $52::text[])), \
+     l AS (INSERT INTO baldur.labels (ns, name, value, created_at, id) \
+      SELECT $1, * FROM unnest($53::text[], $54::text[], $55::bigint[], $56::uuid[])), ",
+    evidence!("$57", "$58", "$59", "$60", "$61", "$62", "$63", "$64", "$65")
+);
 
 /// The attempts of imported entries.
 pub(crate) const ATTEMPTS: &str = "INSERT INTO baldur.attempts (ns, id, body) \
      SELECT $1, * FROM unnest($2::uuid[], $3::text[])";
 
-/// Inserts new entries.
+/// Inserts new entries, and the evidence of the whole batch.
 pub(super) async fn rows(
     conn: &mut PgConnection,
     ns: i32,
     rows: &[Row<'_>],
+    evidence: &EvidenceRows,
 ) -> Result<(), StepError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
     let query = bind_entries(sqlx::query(ROWS).bind(ns), rows);
     let query = bind_states(query, rows);
-    bind_payloads(query, rows).execute(&mut *conn).await?;
-    labels(conn, ns, rows).await?;
+    let query = bind_labels(bind_payloads(query, rows), rows);
+    evidence.bind(query).execute(&mut *conn).await?;
     attempts(conn, ns, rows).await
-}
-
-async fn labels(conn: &mut PgConnection, ns: i32, rows: &[Row<'_>]) -> Result<(), StepError> {
-    let labels: Vec<_> = rows
-        .iter()
-        .flat_map(|row| row.op.labels.iter().map(move |label| (row.op, label)))
-        .collect();
-    if labels.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(LABELS)
-        .bind(ns)
-        .bind(labels.iter().map(|(_, (name, _))| name.as_str()).collect::<Vec<_>>())
-        .bind(labels.iter().map(|(_, (_, value))| value.as_str()).collect::<Vec<_>>())
-        .bind(labels.iter().map(|(op, _)| op.created_at.as_micros()).collect::<Vec<_>>())
-        .bind(labels.iter().map(|(op, _)| uuid(op.id)).collect::<Vec<_>>())
-        .execute(conn)
-        .await?;
-    Ok(())
 }
 
 async fn attempts(conn: &mut PgConnection, ns: i32, rows: &[Row<'_>]) -> Result<(), StepError> {
@@ -110,8 +90,6 @@ async fn attempts(conn: &mut PgConnection, ns: i32, rows: &[Row<'_>]) -> Result<
         .await?;
     Ok(())
 }
-
-type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 fn text<T: AsRef<str>>(value: Option<&T>) -> Option<&str> {
     value.map(AsRef::as_ref)
@@ -213,4 +191,17 @@ fn bind_payloads<'q>(query: Query<'q>, rows: &'q [Row<'_>]) -> Query<'q> {
         .bind(texts(|op| &op.next_action_hint))
         .bind(optional(|op| op.trace.as_ref().map(|trace| trace.traceparent())))
         .bind(optional(|op| op.trace.as_ref().and_then(|trace| trace.tracestate())))
+}
+
+/// `$53` to `$56`.
+fn bind_labels<'q>(query: Query<'q>, rows: &'q [Row<'_>]) -> Query<'q> {
+    let labels: Vec<_> = rows
+        .iter()
+        .flat_map(|row| row.op.labels.iter().map(move |label| (row.op, label)))
+        .collect();
+    query
+        .bind(labels.iter().map(|(_, (name, _))| name.as_str()).collect::<Vec<_>>())
+        .bind(labels.iter().map(|(_, (_, value))| value.as_str()).collect::<Vec<_>>())
+        .bind(labels.iter().map(|(op, _)| op.created_at.as_micros()).collect::<Vec<_>>())
+        .bind(labels.iter().map(|(op, _)| uuid(op.id)).collect::<Vec<_>>())
 }

@@ -17,7 +17,7 @@ use std::{
 use baldur_core::{command::Capture, name::Domain};
 
 use super::{engine::Engine, locks::lock_number, session::Session};
-use crate::{columns::Columns, error::StepError};
+use crate::error::StepError;
 
 /// How many writers of few rows share a limit that is far.
 const SMALL_SLOTS: u64 = 16;
@@ -183,37 +183,3 @@ pub(crate) const LOCK_SCOPES: &str = concat!(
      FROM unnest($2::text[], $3::bool[], $4::bool[]) WITH ORDINALITY v(scope, near, large, nth) \
      ORDER BY v.nth) w"
 );
-
-/// The live entries of the namespace, and of some domains: what was folded, and the deltas from there on, as one
-/// statement sees them.
-pub(crate) const LIVE: &str = "WITH base AS (SELECT n.live, n.folded_xid FROM baldur.namespaces n WHERE n.ns = $1), \
-     d AS MATERIALIZED (SELECT c.domain, sum(c.n) AS n FROM baldur.counter_deltas c \
-      WHERE c.ns = $1 AND c.xid >= (SELECT folded_xid FROM base) \
-      AND c.status IN ('pending', 'replaying', 'reviewing', 'requires_review') GROUP BY c.domain) \
-     SELECT NULL, (b.live + coalesce((SELECT sum(n) FROM d), 0))::bigint FROM base b \
-     UNION ALL SELECT v.domain, (coalesce(l.n, 0) + coalesce(d.n, 0))::bigint \
-      FROM unnest($2::text[]) v(domain) \
-      LEFT JOIN baldur.live_domains l ON l.ns = $1 AND l.domain = v.domain \
-      LEFT JOIN d ON d.domain = v.domain";
-
-/// How many live entries there are, in these domains and in all.
-pub(super) async fn live(
-    session: &mut Session,
-    domains: &[&str],
-) -> Result<(BTreeMap<Domain, u64>, u64), StepError> {
-    let ns = session.ns;
-    let rows = sqlx::query(LIVE).bind(ns).bind(domains).fetch_all(session.conn()).await?;
-    let (mut in_domains, mut in_all) = (BTreeMap::new(), 0);
-    for row in &rows {
-        let mut columns = Columns::of(row, "live_domains");
-        let domain = columns.name_opt("domain", Domain::parse)?;
-        let n = columns.unsigned("n")?;
-        match domain {
-            Some(domain) => {
-                in_domains.insert(domain, n);
-            }
-            None => in_all = n,
-        }
-    }
-    Ok((in_domains, in_all))
-}

@@ -11,23 +11,20 @@ use baldur_core::{
     decide,
     name::DedupKey,
 };
-use sqlx::{Row, types::Uuid};
+use sqlx::types::Uuid;
 
 use super::{
     Session,
     candidate::Candidate,
     capture::Known,
     effects::{Effects, MergedId},
+    look::live_with,
     room::RoomBook,
 };
-use crate::{error::StepError, rows::Standing};
+use crate::{columns::Columns, error::StepError, rows::Standing};
 
 /// The oldest live entry of each dedup key, but for some.
-pub(crate) const LIVE_WITH: &str = "SELECT k.key, l.id FROM unnest($2::text[]) k(key) \
-     CROSS JOIN LATERAL (SELECT s.id FROM baldur.states s \
-      WHERE s.ns = $1 AND s.dedup_key = k.key \
-      AND s.status IN ('pending', 'replaying', 'reviewing', 'requires_review') \
-      AND s.id <> ALL($3) ORDER BY s.created_at, s.id LIMIT 1) l";
+pub(crate) const LIVE_WITH: &str = live_with!("$2", " AND s.id <> ALL($3)");
 
 /// The entry that captures with a dedup key merge into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,16 +42,16 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// Loads what the captures need. Also answers where the stored entries stand.
+    /// Loads what the captures need, beginning with what was found. Also answers where the stored entries stand.
     pub(super) async fn load(
         session: &mut Session,
         captures: &[&Capture],
+        found: HashMap<DedupKey, EntryId>,
     ) -> Result<(Self, Vec<Standing>), StepError> {
-        let with_key = || captures.iter().filter_map(|c| Some((c, c.op.dedup_key.clone()?)));
-        let keys: BTreeSet<DedupKey> = with_key().map(|(_, key)| key).collect();
-        let replacing = with_key().filter(|(capture, _)| capture.on_merge == OnMerge::KeepLast);
-        let replacing: BTreeSet<DedupKey> = replacing.map(|(_, key)| key).collect();
-        let live = live_with(session, &keys, &[]).await?;
+        let replacing = captures.iter().filter(|capture| capture.on_merge == OnMerge::KeepLast);
+        let replacing: BTreeSet<&DedupKey> =
+            replacing.filter_map(|capture| capture.op.dedup_key.as_ref()).collect();
+        let live = lock_live(session, found, &[]).await?;
         let replaceable = live.iter().filter(|(key, _)| replacing.contains(key));
         let replaceable: Vec<EntryId> = replaceable.map(|(_, standing)| standing.id).collect();
         let by_key =
@@ -115,10 +112,9 @@ impl Targets {
         let Some(key) = &gone.dedup_key else { return Ok(()) };
         match self.by_key.get(key) {
             Some(Target::Stored(id)) if *id == gone.id => {
-                let key = BTreeSet::from([key.clone()]);
-                let found = live_with(session, &key, &room.gone()).await?;
-                self.by_key.retain(|known, _| !key.contains(known));
-                for (key, standing) in found {
+                self.by_key.remove(key);
+                let found = find_live(session, &[key], &room.gone()).await?;
+                for (key, standing) in lock_live(session, found, &room.gone()).await? {
                     self.by_key.insert(key, Target::Stored(standing.id));
                     effects.track(standing);
                 }
@@ -175,42 +171,47 @@ fn merge_into_stored(
     Some(Known { id: into, occurrence })
 }
 
-/// The oldest live entry of each dedup key, locked, without those that went in this transaction.
-async fn live_with(
+/// Locks the oldest live entry of each dedup key, without those that went in this transaction. `found` says which it was.
+async fn lock_live(
     session: &mut Session,
-    keys: &BTreeSet<DedupKey>,
+    mut found: HashMap<DedupKey, EntryId>,
     gone: &[Uuid],
 ) -> Result<Vec<(DedupKey, Standing)>, StepError> {
-    let mut missing: Vec<DedupKey> = keys.iter().cloned().collect();
-    let mut found = Vec::new();
-    while !missing.is_empty() {
-        let names: Vec<&str> = missing.iter().map(DedupKey::as_str).collect();
-        let ns = session.ns;
-        let rows = sqlx::query(LIVE_WITH)
-            .bind(ns)
-            .bind(&names[..])
-            .bind(gone)
-            .fetch_all(session.conn())
-            .await?;
-        let mut ids: HashMap<String, Uuid> = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            ids.insert(row.try_get(0)?, row.try_get(1)?);
-        }
-        missing.retain(|key| ids.contains_key(key.as_str()));
-        let wanted = ids.values().map(|id| EntryId::from_bytes(id.into_bytes()));
-        let mut standings = session.lock_rows(wanted).await?;
-        // One that ended before it was locked makes place for the next.
-        missing.retain(|key| {
-            let id = ids.get(key.as_str()).map(|id| EntryId::from_bytes(id.into_bytes()));
-            let standing = id.and_then(|id| standings.remove(&id));
-            match standing.filter(|standing| standing.state.status.is_live()) {
-                Some(standing) => {
-                    found.push((key.clone(), standing));
-                    false
-                }
-                None => true,
+    let mut live = Vec::with_capacity(found.len());
+    while !found.is_empty() {
+        let mut standings = session.lock_rows(found.values().copied()).await?;
+        let mut ended = Vec::new();
+        for (key, id) in found {
+            match standings.remove(&id).filter(|standing| standing.state.status.is_live()) {
+                Some(standing) => live.push((key, standing)),
+                // It ended before it was locked, and makes place for the next.
+                None => ended.push(key),
             }
-        });
+        }
+        found = find_live(session, &ended.iter().collect::<Vec<_>>(), gone).await?;
     }
-    Ok(found)
+    Ok(live)
+}
+
+async fn find_live(
+    session: &mut Session,
+    keys: &[&DedupKey],
+    gone: &[Uuid],
+) -> Result<HashMap<DedupKey, EntryId>, StepError> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ns = session.ns;
+    let rows = sqlx::query(LIVE_WITH)
+        .bind(ns)
+        .bind(keys.iter().map(|key| key.as_str()).collect::<Vec<_>>())
+        .bind(gone)
+        .fetch_all(session.conn())
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let mut columns = Columns::of(row, "states");
+            Ok((columns.name("dedup_key", DedupKey::parse)?, columns.id()?))
+        })
+        .collect()
 }

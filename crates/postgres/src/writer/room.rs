@@ -1,13 +1,12 @@
 //! Room for live entries: how many there are, and which may go to make room.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     mem,
 };
 
 use baldur_core::{
     EntryId, FailedOp, Status, Timestamp,
-    command::Capture,
     name::Domain,
     port::{LimitScope, LiveCounts},
     query::FACET_OVERFLOW,
@@ -18,7 +17,7 @@ use super::{
     Session,
     candidate::{self, Candidate},
     effects::Victim,
-    limits::{self, Scope, Scopes},
+    limits::Scope,
     locks::lock_number,
 };
 use crate::{
@@ -87,25 +86,17 @@ pub(super) struct RoomBook {
 }
 
 impl RoomBook {
-    /// The book of a batch, if any of its captures has limits; their scopes are locked.
-    pub(super) async fn open(
-        session: &mut Session,
-        scopes: &Scopes,
-        captures: &[&Capture],
-    ) -> Result<Option<Self>, StepError> {
-        let limited = captures.iter().filter(|capture| capture.limits.is_some());
-        let domains: BTreeSet<&str> = limited.map(|capture| capture.op.domain.as_str()).collect();
-        if domains.is_empty() {
-            return Ok(None);
+    /// The book of a batch, whose scopes are locked.
+    pub(super) fn of(live: BTreeMap<Domain, u64>, live_in_all: u64) -> Self {
+        Self { live, live_in_all, ..Self::default() }
+    }
+
+    /// How many live entries there are in a scope.
+    pub(super) fn live_in(&self, scope: &Scope) -> u64 {
+        match scope {
+            Scope::Domain(domain) => self.live.get(domain).copied().unwrap_or_default(),
+            Scope::All => self.live_in_all,
         }
-        let domains: Vec<&str> = domains.into_iter().collect();
-        let (live, live_in_all) = limits::live(session, &domains).await?;
-        let book = Self { live, live_in_all, ..Self::default() };
-        scopes.check(session.engine(), |scope| match scope {
-            Scope::Domain(domain) => book.live(domain).in_domain,
-            Scope::All => book.live_in_all,
-        })?;
-        Ok(Some(book))
     }
 
     /// How many live entries there are.

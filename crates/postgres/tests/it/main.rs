@@ -3,6 +3,7 @@
 mod capture;
 mod claiming;
 mod claims;
+mod counters;
 mod database;
 mod durability;
 mod faults_cancel;
@@ -13,6 +14,7 @@ mod faults_load;
 mod faults_silence;
 mod faults_storm;
 mod faults_trial;
+mod group_commit;
 mod heads;
 mod lab;
 mod migrations;
