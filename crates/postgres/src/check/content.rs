@@ -203,10 +203,10 @@ async fn check_unsealed(
             let row = batch.fetch_one(snapshot.conn()).await?;
             Ok((row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?, row.try_get(2)?))
         };
-        let (missing, found, last) = reader.within("check", batch).await?;
+        let (missing, n, next) = reader.within("check", batch).await?;
         lost += missing;
-        there += found;
-        from = last;
+        there += n;
+        from = next;
     }
     let counted = async {
         Ok(sqlx::query_scalar(UNSEALED_COUNTED).bind(ns).fetch_one(snapshot.conn()).await?)

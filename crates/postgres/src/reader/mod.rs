@@ -165,6 +165,7 @@ impl Drop for Snapshot {
 /// Plans along indexes. A list has one sensible index, which a planner without statistics of the namespace misses; and
 /// its cost must not grow with what it does not show.
 pub(crate) const INDEXES: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+     SET LOCAL enable_indexonlyscan = off; \
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_sort = off; \
      SET LOCAL jit = off;";
 

@@ -101,9 +101,9 @@ async fn a_read_whose_caller_went_away_ends_at_the_server_too() {
 async fn a_caller_waits_no_longer_than_the_answer_timeout() {
     let database = Database::fresh().await;
     let store = open(&database, |config| {
-        config.answer_timeout = Duration::from_millis(300);
-        config.statement_timeout = Duration::from_secs(3);
-        config.lock_timeout = Duration::from_secs(3);
+        // Opening the store has to be done in it too.
+        config.answer_timeout = Duration::from_secs(3);
+        config.statement_timeout = Duration::from_secs(8);
     })
     .await;
     let mut watcher = database.connect().await;
