@@ -32,8 +32,12 @@ async fn reads(store: &PostgresStore, trial: &Trial) -> Vec<Answer> {
 
 /// A trial of each write.
 async fn prepared(lab: &FaultLab, name: &str) -> Vec<Trial> {
+    prepared_of(lab, name, &Write::ALL).await
+}
+
+async fn prepared_of(lab: &FaultLab, name: &str, writes: &[Write]) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for write in Write::ALL {
+    for &write in writes {
         trials.push(Trial::prepare(lab, write, &format!("{name}_{write:?}").to_lowercase()).await);
     }
     trials
@@ -106,10 +110,12 @@ async fn a_blackhole_ends_every_call_and_is_over_when_it_is_gone() {
 }
 
 /// Each write is held at the same point: when its reply comes, or doesn't.
-async fn held(at: &str, trap: fn(Pattern) -> Trap, may_be_applied: bool) {
+async fn held(at: &str, trap: fn(Pattern) -> Trap, writes: &[Write], may_be_applied: bool) {
     let lab = FaultLab::new().await;
-    let trials = prepared(&lab, "held").await;
-    for nth in 1..=trials.len() as u64 {
+    let trials = prepared_of(&lab, "held", writes).await;
+    // Folding of counters commits too, and may spring some.
+    let traps = trials.len() as u64 + 16;
+    for nth in 1..=traps {
         lab.proxy.arm(trap(Pattern::bytes(at)).nth(nth));
     }
     let asked = trials.iter().map(|trial| trial.ask(&lab, &lab.store));
@@ -123,7 +129,7 @@ async fn held(at: &str, trap: fn(Pattern) -> Trap, may_be_applied: bool) {
         assert_eq!(certain, at != "COMMIT", "{error:?}");
     }
     let counted = lab.proxy.counters().faults.held;
-    assert_eq!(counted, trials.len() as u64, "each write was held once");
+    assert!(counted >= trials.len() as u64, "each write was held: {counted}");
     lab.proxy.disarm();
     // Held connections are let go of by the store; the server ends their transactions by itself.
     well(&lab, &trials).await;
@@ -132,18 +138,20 @@ async fn held(at: &str, trap: fn(Pattern) -> Trap, may_be_applied: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_is_not_answered_is_unknown_and_done_once() {
-    held("COMMIT", Trap::hold_reply, true).await;
+    held("COMMIT", Trap::hold_reply, &Write::ALL, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_does_not_arrive_is_unknown_and_done_once_it_is_asked_for_again() {
-    held("COMMIT", Trap::hold_before_send, false).await;
+    held("COMMIT", Trap::hold_before_send, &Write::ALL, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_that_is_not_answered_is_not_applied_and_its_locks_go() {
-    // Every write changes `states`, under its locks.
-    held("INTO baldur.evidence", Trap::hold_reply, false).await;
+    // Heartbeats leave no evidence; everyone else does, under the locks of the entries.
+    let writes: Vec<Write> =
+        Write::ALL.into_iter().filter(|write| *write != Write::Extend).collect();
+    held("INTO baldur.evidence", Trap::hold_reply, &writes, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use baldur_core::{
 };
 use baldur_postgres::PostgresStore;
 
-use crate::faults_lab::FaultLab;
+use crate::faults_lab::{FaultLab, becomes};
 
 /// How long claims last that are to run out.
 const LEASE: Duration = Duration::from_secs(60);
@@ -160,8 +160,20 @@ impl Trial {
     pub(crate) async fn recover(&self, lab: &FaultLab, store: &PostgresStore, was_applied: bool) {
         match self.write {
             Write::Capture => self.capture_again(store, was_applied).await,
-            Write::ClaimDue | Write::ClaimIds => self.claim_again(lab, store, was_applied).await,
-            Write::Extend | Write::Lapse => self.ask(lab, store).await.expect("asked again"),
+            Write::ClaimDue | Write::ClaimIds if was_applied => {
+                self.claim_after_lapse(lab, store).await;
+            }
+            // What a transaction that is still about to end has locked is skipped.
+            Write::ClaimDue => {
+                becomes("it is claimed", || async {
+                    self.ask(lab, store).await.expect("asked again");
+                    self.is_applied(lab).await
+                })
+                .await;
+            }
+            Write::ClaimIds | Write::Extend | Write::Lapse => {
+                self.ask(lab, store).await.expect("asked again")
+            }
             Write::Settle => {
                 for settled in store.settle_batch(self.settles(lab)).await {
                     assert_eq!(settled.expect("a settle").repeated, was_applied);
@@ -184,24 +196,19 @@ impl Trial {
     }
 
     /// A claim whose holder never heard of it is nobody else's until it has run out.
-    async fn claim_again(&self, lab: &FaultLab, store: &PostgresStore, was_applied: bool) {
-        if was_applied {
-            let claim = self.claim(lab, store, self.due(), LEASE).await.expect("a claim");
-            assert_eq!(claim, [], "claimed twice");
-            let before = self.found(lab).await;
-            lab.clock.advance(LEASE);
-            let lapse =
-                Lapse { limit: 100, retry_in: Duration::ZERO, evidence: evidence(&lab.clock) };
-            let lapsed = store.lapse(lapse).await.expect("a lapse").lapsed;
-            assert!(self.ids().iter().all(|id| lapsed.iter().any(|(it, _)| it == id)));
-            let again = self.claim(lab, store, self.due(), LEASE).await.expect("a claim");
-            assert_eq!(again.len(), ENTRIES);
-            for op in before {
-                let token = again.iter().find(|(id, _)| *id == op.id).map(|(_, token)| *token);
-                assert!(token > Some(op.state.claim_token), "an old token came back");
-            }
-        } else {
-            self.ask(lab, store).await.expect("asked again");
+    async fn claim_after_lapse(&self, lab: &FaultLab, store: &PostgresStore) {
+        let claim = self.claim(lab, store, self.due(), LEASE).await.expect("a claim");
+        assert_eq!(claim, [], "claimed twice");
+        let before = self.found(lab).await;
+        lab.clock.advance(LEASE);
+        let lapse = Lapse { limit: 100, retry_in: Duration::ZERO, evidence: evidence(&lab.clock) };
+        let lapsed = store.lapse(lapse).await.expect("a lapse").lapsed;
+        assert!(self.ids().iter().all(|id| lapsed.iter().any(|(it, _)| it == id)));
+        let again = self.claim(lab, store, self.due(), LEASE).await.expect("a claim");
+        assert_eq!(again.len(), ENTRIES);
+        for op in before {
+            let token = again.iter().find(|(id, _)| *id == op.id).map(|(_, token)| *token);
+            assert!(token > Some(op.state.claim_token), "an old token came back");
         }
     }
 
