@@ -143,5 +143,5 @@ async fn model() -> StoreUnderTest {
 }
 
 fn main() -> ExitCode {
-    Harness::new("postgres", fresh).model(model).run()
+    Harness::new("postgres", fresh).model(model).differential().run()
 }

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::error::StepError;
 
 /// What each table needs.
-pub(super) const NEEDED: [(&str, &str); 17] = [
+pub(super) const NEEDED: [(&str, &str); 18] = [
     ("attempts", "SELECT, INSERT, UPDATE, DELETE"),
     ("breakers", "SELECT, INSERT, UPDATE"),
     ("counter_deltas", "SELECT, INSERT, DELETE"),
@@ -15,6 +15,7 @@ pub(super) const NEEDED: [(&str, &str); 17] = [
     ("evidence", "SELECT, INSERT"),
     ("facet_keys", "SELECT, INSERT"),
     ("gone", "SELECT, INSERT"),
+    ("intake", "SELECT, INSERT, UPDATE, DELETE"),
     ("labels", "SELECT, INSERT, DELETE"),
     ("live_domains", "SELECT, INSERT, UPDATE, DELETE"),
     ("merged_ids", "SELECT, INSERT"),

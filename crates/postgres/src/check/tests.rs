@@ -159,7 +159,7 @@ const OUTSIDE: [(&str, &str); 12] = [
         "the index `states_facet` is not valid: rebuild it with REINDEX INDEX CONCURRENTLY",
     ),
     ("UPDATE baldur.migrations SET digest = 'x'", "is not the one of this program"),
-    ("INSERT INTO baldur.migrations VALUES (2, 'later', 'x')", "schema version 2, this program"),
+    ("INSERT INTO baldur.migrations VALUES (3, 'later', 'x')", "schema version 3, this program"),
     ("DELETE FROM baldur.namespaces WHERE name = 'lab'", "the namespace is not there any more"),
     ("UPDATE baldur.namespaces SET folded_xid = '9000000000000'", "has not come to"),
     (

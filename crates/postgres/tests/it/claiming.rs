@@ -14,7 +14,7 @@ use baldur_core::{
 };
 use baldur_postgres::PostgresStore;
 use sqlx::{AssertSqlSafe, PgConnection};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::lab::Lab;
 
@@ -121,7 +121,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl 
     let deadline = Instant::now() + Duration::from_mins(1);
     while !is_so().await {
         assert!(Instant::now() < deadline, "never came: {what}");
-        sleep(Duration::from_millis(5)).await;
+        tokio::task::yield_now().await;
     }
 }
 

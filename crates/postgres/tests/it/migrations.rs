@@ -41,7 +41,7 @@ async fn starters_at_the_same_time_make_one_schema() {
         store.close().await;
     }
     let mut conn = database.connect().await;
-    assert_eq!(number(&mut conn, "SELECT count(*) FROM baldur.migrations").await, 1);
+    assert_eq!(number(&mut conn, "SELECT count(*) FROM baldur.migrations").await, 2);
     assert_eq!(number(&mut conn, "SELECT count(*) FROM baldur.namespaces").await, 1);
     database.remove().await;
 }
@@ -61,14 +61,14 @@ async fn opening_again_changes_nothing() {
 #[tokio::test]
 async fn a_newer_schema_is_refused_with_a_clear_text() {
     let database = Database::fresh().await;
-    run(&mut opened(&database).await, "INSERT INTO baldur.migrations VALUES (2, 'later', 'x')")
+    run(&mut opened(&database).await, "INSERT INTO baldur.migrations VALUES (3, 'later', 'x')")
         .await;
     for migrate in [true, false] {
         let mut config = config(&database.url());
         config.migrate = migrate;
         let (error, text) = refusal(config).await;
         assert_eq!(error.kind(), BackendKind::Corrupt);
-        assert!(text.contains("schema version 2, this program knows up to 1"), "{text}");
+        assert!(text.contains("schema version 3, this program knows up to 2"), "{text}");
     }
     database.remove().await;
 }
@@ -128,6 +128,6 @@ async fn without_migrating_what_is_missing_is_named() {
     )
     .await;
     let (_, text) = refusal(config()).await;
-    assert!(text.contains("the schema has version 0, this program expects 1"), "{text}");
+    assert!(text.contains("the schema has version 0, this program expects 2"), "{text}");
     database.remove().await;
 }
