@@ -16,6 +16,7 @@ use crate::{
     Failure, PATIENCE,
     faults::Hold,
     look,
+    place::Place,
     stack::{Faults, Stack},
 };
 
@@ -122,11 +123,11 @@ fn mount(arguments: &[&str], dir: &Path) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Fills the disk under `dir`, makes room, and looks for everything that was acknowledged.
-pub(crate) async fn run(dir: &Path) -> Result<Report, Failure> {
-    let disk = Disk::on(dir);
+/// Fills the disk under store and spool, makes room, and looks for everything that was acknowledged.
+pub(crate) async fn run(place: &Place) -> Result<Report, Failure> {
+    let disk = Disk::on(place.dir());
     let faults = Faults { spool_bytes: Some(SMALL_FILE), hold: Hold::new(None, 0), twin: None };
-    let stack = Stack::open(dir, CaptureMode::Sync, faults).await?;
+    let stack = Stack::open(place, CaptureMode::Sync, faults).await?;
     disk.shrink()?;
     let mut there = BTreeSet::new();
     let mut refusals = BTreeSet::new();
@@ -160,7 +161,7 @@ pub(crate) async fn run(dir: &Path) -> Result<Report, Failure> {
         }
     }
     stack.settle().await?;
-    let seen = look::at(dir).await?;
+    let seen = look::at(place).await?;
     let lost = there.iter().filter(|id| !seen.entries.contains_key(*id)).count();
     Ok(Report { disk: disk.kind(), acknowledged, acknowledged_after, refusals, lost })
 }

@@ -1,11 +1,10 @@
 //! The driver: it starts victims, kills them, and at the end looks for everything that callers were told.
 
-use std::path::Path;
-
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
     Failure, look,
+    place::Place,
     promises::{Promises, Told, Verdict},
     protocol::{FailPoint, Mode, Said, Twin},
     random::SplitMix,
@@ -48,7 +47,11 @@ impl Report {
 }
 
 /// Kills victims, settles what they left, and reckons.
-pub(crate) async fn run(dir: &Path, plan: Plan, progress: impl Fn(u32)) -> Result<Report, Failure> {
+pub(crate) async fn run(
+    place: &Place,
+    plan: Plan,
+    progress: impl Fn(u32),
+) -> Result<Report, Failure> {
     let mut random = SplitMix::new(plan.seed);
     let mut promises = Promises::default();
     let (mut at_fail_points, mut in_pairs, mut kills) = (0, 0, 0);
@@ -58,11 +61,11 @@ pub(crate) async fn run(dir: &Path, plan: Plan, progress: impl Fn(u32)) -> Resul
         let (mode, fail_point) = (round.orders.mode, round.orders.fail_point);
         let bystander = Orders { seed: random.next(), fail_point: None, ..round.orders };
         let bystander = if round.paired {
-            Some(Listened::to(Victim::start(dir, bystander).await?))
+            Some(Listened::to(Victim::start(place, bystander).await?))
         } else {
             None
         };
-        let mut victim = Victim::start(dir, round.orders).await?;
+        let mut victim = Victim::start(place, round.orders).await?;
         let mut told = Told::default();
         let held = hear(&mut victim, &mut told, round.acknowledgements).await.map_err(|error| {
             Failure::from(format!("in mode {mode:?}, fail point {fail_point:?}: {error}"))
@@ -79,12 +82,12 @@ pub(crate) async fn run(dir: &Path, plan: Plan, progress: impl Fn(u32)) -> Resul
         progress(kills);
         // Victims live too short to drain what the dead left; without this the backlog would only grow.
         if kills >= settle_at {
-            settle(dir).await?;
+            settle(place).await?;
             settle_at = kills + SETTLE_EVERY;
         }
     }
-    settle(dir).await?;
-    let seen = look::at(dir).await?;
+    settle(place).await?;
+    let seen = look::at(place).await?;
     Ok(Report {
         kills,
         at_fail_points,
@@ -181,8 +184,8 @@ async fn hear(
 }
 
 /// Has a process bring everything into the store.
-async fn settle(dir: &Path) -> Result<(), Failure> {
-    let mut settler = Victim::settler(dir).await?;
+async fn settle(place: &Place) -> Result<(), Failure> {
+    let mut settler = Victim::settler(place).await?;
     loop {
         match settler.next().await? {
             Some(Said::Settled) => return settler.ended().await,
@@ -223,17 +226,11 @@ impl Report {
                 "left in the spool",
                 format!("{left_in_spool}; {set_aside} put aside, {torn_tails} torn tails"),
             ),
-            ("lost", listed(&verdict.lost)),
-            ("doubled", listed(&verdict.doubled)),
+            ("lost", crate::listed(&verdict.lost)),
+            ("doubled", crate::listed(&verdict.doubled)),
         ];
         let lines: Vec<String> =
             rows.iter().map(|(name, value)| format!("  {name:<22}{value}")).collect();
         lines.join("\n")
     }
-}
-
-/// How many, and the first few.
-fn listed(items: &[String]) -> String {
-    let few: Vec<&str> = items.iter().take(5).map(String::as_str).collect();
-    if few.is_empty() { "0".to_owned() } else { format!("{}: {}", items.len(), few.join(", ")) }
 }

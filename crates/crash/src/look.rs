@@ -1,16 +1,14 @@
 //! Looking at what is there after all.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use baldur_core::{
     EntryId, ListOrder, ListQuery, PageSize, SystemClock,
-    name::Namespace,
-    port::{CheckDepth, EntryReader as _, Spool as _, StoreAdmin as _},
+    port::{CheckDepth, Spool as _},
 };
 use baldur_spool::DiskSpool;
-use baldur_sqlite::{SqliteConfig, SqliteStore};
 
-use crate::{Failure, stack};
+use crate::{Failure, place::Place};
 
 /// What is there.
 #[derive(Debug)]
@@ -22,11 +20,10 @@ pub(crate) struct Seen {
     pub(crate) torn_tails: u64,
 }
 
-/// Looks at the store and the spool under `dir`.
-pub(crate) async fn at(dir: &Path) -> Result<Seen, Failure> {
-    let config = SqliteConfig::new(stack::store_path(dir), Namespace::default_namespace());
-    let store = SqliteStore::open(config, Arc::new(SystemClock)).await?;
-    let check = store.check(CheckDepth::Deep).await?;
+/// Looks at the store and the spool.
+pub(crate) async fn at(place: &Place) -> Result<Seen, Failure> {
+    let store = place.open().await?;
+    let check = store.admin.check(CheckDepth::Deep).await?;
     if !check.problems.is_empty() {
         return Err(format!("the store is damaged: {}", check.problems.join("; ")).into());
     }
@@ -39,7 +36,7 @@ pub(crate) async fn at(dir: &Path) -> Result<Seen, Failure> {
             limit: PageSize::new(PageSize::MAX)?,
             ..ListQuery::default()
         };
-        let page = store.list(query).await?;
+        let page = store.reader.list(query).await?;
         for item in page.items {
             *entries.entry(item.id).or_default() += item.occurrences;
         }
@@ -49,7 +46,7 @@ pub(crate) async fn at(dir: &Path) -> Result<Seen, Failure> {
         }
     }
     store.close().await;
-    let spool = DiskSpool::open(stack::spool_config(dir), Arc::new(SystemClock)).await?;
+    let spool = DiskSpool::open(place.spool_config(), Arc::new(SystemClock)).await?;
     let status = spool.status();
     spool.close().await;
     Ok(Seen {

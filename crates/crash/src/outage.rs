@@ -3,25 +3,27 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use baldur_app::{CaptureMode, CaptureService, Who};
-use baldur_core::{
-    Clock as _, EntryId, Evidence, NewFailedOp, ResolutionType, SystemClock,
-    command::{ClaimBatch, ClaimSelect, ClaimTerms, Settle, SettleOutcome},
-    name::{Domain, WorkerName},
-    port::{ClaimStore as _, Durability},
-};
+use baldur_core::{EntryId, FailedOp, NewFailedOp, port::Durability};
 use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
+    task::{JoinSet, block_in_place},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
     Failure,
     faults::Hold,
+    handling::{Book, Worker},
     look,
+    place::Ground,
+    reckoning::Reckoning,
     stack::{Faults, Stack},
 };
 
@@ -30,11 +32,30 @@ const CALLERS: u64 = 64;
 /// How long the load runs before and after the outage.
 const MARGIN: Duration = Duration::from_secs(3);
 
+/// How many claim and settle while a server is out.
+const CLAIMERS: usize = 4;
+/// How long their claims last, so that those whose answers were lost run out soon.
+const LEASE: Duration = Duration::from_secs(3);
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) outage: Duration,
     pub(crate) per_second: u64,
+    pub(crate) way: Way,
+}
+
+/// In which way the store is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Way {
+    /// Calls are kept from it, and half of them applied all the same.
+    Injected,
+    /// Its processes are stopped, and continued.
+    Stopped,
+    /// Its processes are killed, and it is started again.
+    Killed,
+    /// It is shut down in order, and started again.
+    Restarted,
 }
 
 /// How it went.
@@ -47,6 +68,9 @@ pub(crate) struct Report {
     pub(crate) lost: usize,
     /// Claimed before an older one of its order key.
     pub(crate) out_of_order: usize,
+    /// What the claimers did.
+    #[serde(flatten)]
+    pub(crate) reckoning: Reckoning,
     /// How long callers waited, from when their capture was due: median, 99th percentile, longest.
     pub(crate) before: Waits,
     pub(crate) during: Waits,
@@ -73,13 +97,22 @@ struct Call {
 
 impl Report {
     pub(crate) fn is_good(&self) -> bool {
-        self.lost == 0 && self.out_of_order == 0 && self.refused == 0
+        self.lost == 0 && self.out_of_order == 0 && self.refused == 0 && self.reckoning.is_good()
     }
 
     /// The report for people.
     pub(crate) fn table(&self) -> String {
         let Self {
-            acknowledged, spooled, refused, lost, out_of_order, before, during, after, ..
+            acknowledged,
+            spooled,
+            refused,
+            lost,
+            out_of_order,
+            reckoning,
+            before,
+            during,
+            after,
+            drained_in_milliseconds,
         } = self;
         let mut lines = vec![
             format!(
@@ -89,6 +122,7 @@ impl Report {
             format!("  {:<22}{lost}", "lost"),
             format!("  {:<22}{out_of_order}", "out of order"),
         ];
+        lines.extend(reckoning.lines());
         for (name, waits) in [("before", before), ("during", during), ("after", after)] {
             let Waits { calls, median_us, p99_us, longest_us } = waits;
             lines.push(format!(
@@ -96,18 +130,18 @@ impl Report {
                 format!("{name} the outage"),
             ));
         }
-        lines.push(format!(
-            "  {:<22}{} ms after the outage",
-            "drained", self.drained_in_milliseconds
-        ));
+        lines.push(format!("  {:<22}{drained_in_milliseconds} ms after the outage", "drained"));
         lines.join("\n")
     }
 }
 
 /// Runs the load, with the outage in its middle.
-pub(crate) async fn run(dir: &Path, plan: Plan) -> Result<Report, Failure> {
+pub(crate) async fn run(ground: &mut Ground, plan: Plan) -> Result<Report, Failure> {
     let faults = Faults { spool_bytes: None, hold: Hold::new(None, 0), twin: None };
-    let stack = Stack::open(dir, CaptureMode::Sync, faults).await?;
+    let stack = Stack::open(&ground.place, CaptureMode::Sync, faults).await?;
+    let sequence = Arc::new(Sequence::default());
+    let book = ground.place.dir().join("book");
+    let claimers = Claimers::start(&stack, plan.way, &book, &sequence)?;
     let started = Instant::now();
     let (from, to) = (MARGIN, MARGIN + plan.outage);
     let mut callers = JoinSet::new();
@@ -115,9 +149,7 @@ pub(crate) async fn run(dir: &Path, plan: Plan) -> Result<Report, Failure> {
         callers.spawn(call(stack.capture.clone(), caller, plan.per_second, started, to + MARGIN));
     }
     sleep(from).await;
-    stack.outage.set(true);
-    sleep(plan.outage).await;
-    stack.outage.set(false);
+    out(ground, &stack, plan).await?;
     let back = Instant::now();
     let mut calls = Vec::new();
     while let Some(ended) = callers.join_next().await {
@@ -127,21 +159,98 @@ pub(crate) async fn run(dir: &Path, plan: Plan) -> Result<Report, Failure> {
         return Err("the spool was not drained within two minutes".into());
     }
     let drained_in_milliseconds = back.elapsed().as_millis();
-    let out_of_order = claimed_out_of_order(&stack).await?;
+    claimers.end().await?;
+    let last = Worker::new("last", Duration::from_mins(5), 1_000)?;
+    let order = |op: &FailedOp| sequence.handled(op);
+    last.run(&stack.store, &Book::open(&book)?, &AtomicBool::new(false), &order).await?;
     stack.settle().await?;
-    let there: BTreeSet<EntryId> = look::at(dir).await?.entries.into_keys().collect();
+    let there: BTreeSet<EntryId> = look::at(&ground.place).await?.entries.into_keys().collect();
     let answered: Vec<(EntryId, bool)> = calls.iter().filter_map(|call| call.answer).collect();
+    let store = ground.place.open().await?;
+    // Also those whose callers were told nothing good: they are there or not, but never twice.
+    let ids: Vec<EntryId> = there.iter().copied().collect();
+    let reckoning = Reckoning::of(&store, &ids, &[book]).await?;
+    store.close().await;
     Ok(Report {
         acknowledged: answered.len(),
         spooled: answered.iter().filter(|(_, spooled)| *spooled).count(),
         refused: calls.len() - answered.len(),
         lost: answered.iter().filter(|(id, _)| !there.contains(id)).count(),
-        out_of_order,
+        out_of_order: sequence.out_of_order(),
+        reckoning,
         before: waits(&calls, Duration::ZERO, from),
         during: waits(&calls, from, to),
         after: waits(&calls, to, Duration::MAX),
         drained_in_milliseconds,
     })
+}
+
+/// Takes the store away, and gives it back.
+async fn out(ground: &mut Ground, stack: &Stack, plan: Plan) -> Result<(), Failure> {
+    if plan.way == Way::Injected {
+        stack.outage.set(true);
+        sleep(plan.outage).await;
+        stack.outage.set(false);
+        return Ok(());
+    }
+    let server = ground.server()?;
+    let end = Instant::now() + plan.outage;
+    match plan.way {
+        Way::Stopped => block_in_place(|| server.pause())?,
+        Way::Killed => block_in_place(|| server.kill())?,
+        // It is away only for as long as that takes.
+        Way::Restarted => block_in_place(|| server.restart())?,
+        Way::Injected => {}
+    }
+    sleep_until(end).await;
+    match plan.way {
+        Way::Stopped => block_in_place(|| server.resume())?,
+        Way::Killed => block_in_place(|| server.start_again())?,
+        Way::Restarted | Way::Injected => {}
+    }
+    Ok(())
+}
+
+/// Those who claim and settle beside the load.
+struct Claimers {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<Result<(), Failure>>,
+}
+
+impl Claimers {
+    /// Some for an outage of a server; an injected one concerns captures only.
+    fn start(
+        stack: &Stack,
+        way: Way,
+        book: &Path,
+        sequence: &Arc<Sequence>,
+    ) -> Result<Self, Failure> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        let book = Arc::new(Book::open(book)?);
+        let claimers = if way == Way::Injected { 0 } else { CLAIMERS };
+        for n in 0..claimers {
+            let worker = Worker::new(&format!("claimer-{n}"), LEASE, 16)?;
+            let (store, book) = (stack.store.clone(), Arc::clone(&book));
+            let (stop, sequence) = (Arc::clone(&stop), Arc::clone(sequence));
+            tasks.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let order = |op: &FailedOp| sequence.handled(op);
+                    worker.run(&store, &book, &stop, &order).await?;
+                }
+                Ok(())
+            });
+        }
+        Ok(Self { stop, tasks })
+    }
+
+    async fn end(mut self) -> Result<(), Failure> {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
 }
 
 /// Captures at a steady rate until `end`. A call that is late does not delay when the next is due.
@@ -189,47 +298,34 @@ fn waits(calls: &[Call], from: Duration, to: Duration) -> Waits {
     }
 }
 
-/// Claims and settles everything, and counts the entries that came before an older one of their caller.
-async fn claimed_out_of_order(stack: &Stack) -> Result<usize, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Request {
-        caller: u64,
-        number: u64,
+/// In which order the entries of each caller were handled for the first time.
+#[derive(Debug, Default)]
+struct Sequence(Mutex<Handled>);
+
+#[derive(Debug, Default)]
+struct Handled {
+    next: BTreeMap<u64, u64>,
+    out_of_order: usize,
+}
+
+impl Sequence {
+    fn handled(&self, op: &FailedOp) -> Result<(), Failure> {
+        #[derive(serde::Deserialize)]
+        struct Request {
+            caller: u64,
+            number: u64,
+        }
+        let Request { caller, number } = serde_json::from_str(op.request_data.as_str())?;
+        let mut handled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = handled.next.entry(caller).or_default();
+        let expected = *next;
+        *next = expected.max(number + 1);
+        // An earlier one comes again when its claim ran out.
+        handled.out_of_order += usize::from(number > expected);
+        Ok(())
     }
-    let evidence = Evidence::system(SystemClock.now());
-    let terms = ClaimTerms {
-        holder: WorkerName::parse("crash")?,
-        lease: Duration::from_mins(5),
-        force: false,
-        unchanged_since: None,
-        evidence: evidence.clone(),
-    };
-    let mut next: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut out_of_order = 0;
-    let domains = vec![Domain::parse("payment")?];
-    loop {
-        let select = ClaimSelect::Due { domains: domains.clone(), dependency: None, limit: 1_000 };
-        let claim = ClaimBatch { select, terms: terms.clone() };
-        let claimed = stack.store.claim_batch(claim).await?.claimed;
-        if claimed.is_empty() {
-            return Ok(out_of_order);
-        }
-        let mut settles = Vec::with_capacity(claimed.len());
-        for claim in claimed {
-            let Request { caller, number } = serde_json::from_str(claim.op.request_data.as_str())?;
-            let expected = next.entry(caller).or_default();
-            out_of_order += usize::from(number != *expected);
-            *expected = number + 1;
-            settles.push(Settle {
-                id: claim.op.id,
-                token: claim.op.state.claim_token,
-                outcome: SettleOutcome::Succeeded { note: String::new() },
-                trigger: ResolutionType::ManualRetry,
-                evidence: evidence.clone(),
-            });
-        }
-        for settled in stack.store.settle_batch(settles).await {
-            settled?;
-        }
+
+    fn out_of_order(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).out_of_order
     }
 }

@@ -1,10 +1,6 @@
 //! Capture as hosts have it, assembled around the decorators of the harness.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use baldur_app::{
     CaptureMode, CapturePolicy, CaptureRoutes, CaptureService, Counted, Drainer, Env, Ledger,
@@ -15,32 +11,20 @@ use baldur_app::{
 };
 use baldur_core::{
     SystemClock,
-    name::{Namespace, WorkerName},
+    name::WorkerName,
     port::{CaptureStore, Spool, SpoolError},
 };
-use baldur_spool::{DiskSpool, SpoolConfig};
-use baldur_sqlite::{SqliteConfig, SqliteStore};
+use baldur_spool::DiskSpool;
 
 use crate::{
     Failure,
     faults::{FaultySpool, FaultyStore, Hold, Outage},
+    place::{Place, Store},
     protocol::Twin,
 };
 
 /// How long what is left may take at the end.
 const END: Duration = Duration::from_secs(30);
-
-/// The store's file.
-pub(crate) fn store_path(dir: &Path) -> PathBuf {
-    dir.join("store").join("baldur.db")
-}
-
-/// Small segments, so that a short run fills and finishes many.
-pub(crate) fn spool_config(dir: &Path) -> SpoolConfig {
-    let mut config = SpoolConfig::new(dir.join("spool"));
-    config.segment_bytes = 256 * 1024;
-    config
-}
 
 /// What is broken on purpose.
 #[derive(Debug)]
@@ -60,33 +44,27 @@ pub(crate) struct Stack {
     pub(crate) ledger: Ledger,
     pub(crate) outage: Arc<Outage>,
     pub(crate) spool: Arc<DiskSpool>,
-    pub(crate) store: SqliteStore,
+    pub(crate) store: Store,
 }
 
 impl Stack {
-    /// Opens store and spool under `dir`.
+    /// Opens store and spool.
     pub(crate) async fn open(
-        dir: &Path,
+        place: &Place,
         mode: CaptureMode,
         faults: Faults,
     ) -> Result<Self, Failure> {
         let Faults { spool_bytes, hold, twin } = faults;
         let (hold, outage) = (Arc::new(hold), Arc::new(Outage::default()));
-        let namespace = Namespace::default_namespace();
-        let path = store_path(dir);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
         let clock = Arc::new(SystemClock);
-        let config = SqliteConfig::new(path, namespace.clone());
-        let store = SqliteStore::open(config, Arc::<SystemClock>::clone(&clock)).await?;
-        let mut config = spool_config(dir);
+        let store = place.open().await?;
+        let mut config = place.spool_config();
         config.max_bytes = spool_bytes.unwrap_or(config.max_bytes);
         config.max_record_bytes = config.max_record_bytes.min(config.max_bytes);
         let spool = Arc::new(DiskSpool::open(config, clock).await?);
 
         let faulty_store: Arc<dyn CaptureStore> = Arc::new(FaultyStore {
-            store: Arc::new(store.clone()),
+            store: Arc::clone(&store.capture),
             outage: Arc::clone(&outage),
             hold: Arc::clone(&hold),
             acknowledges_early: twin == Some(Twin::AckBeforeCommit),
@@ -98,8 +76,10 @@ impl Stack {
         });
         let spooling =
             SpoolingStore::new(faulty_store, Arc::clone(&faulty_spool), SpoolingPolicy::default());
-        let env =
-            Env::system(namespace, WorkerName::parse(&format!("crash-{}", std::process::id()))?);
+        let env = Env::system(
+            place.namespace().clone(),
+            WorkerName::parse(&format!("crash-{}", std::process::id()))?,
+        );
         let ledger = Ledger::new();
         let adopter = Arc::clone(&spool);
         let hooks = DrainHooks {

@@ -14,7 +14,9 @@ use tokio::{
 
 use crate::{
     Failure, PATIENCE,
+    place::Place,
     protocol::{FailPoint, Mode, Said, Twin},
+    swarm,
 };
 
 /// Says a line. A victim that nobody listens to ends.
@@ -44,8 +46,8 @@ pub(crate) struct Victim {
 }
 
 impl Victim {
-    /// Starts a victim on the store and the spool under `dir`, and waits until it is up.
-    pub(crate) async fn start(dir: &Path, orders: Orders) -> Result<Self, Failure> {
+    /// Starts a victim on the store and the spool, and waits until it is up.
+    pub(crate) async fn start(place: &Place, orders: Orders) -> Result<Self, Failure> {
         let Orders { mode, seed, fail_point, twin } = orders;
         let mut arguments = vec!["--mode".to_owned(), mode.as_str().to_owned()];
         arguments.extend(["--seed".to_owned(), seed.to_string()]);
@@ -55,24 +57,39 @@ impl Victim {
         if let Some(twin) = twin {
             arguments.extend(["--twin".to_owned(), twin.as_str().to_owned()]);
         }
-        Self::spawn("victim", dir, &arguments).await
+        Self::spawn("victim", place, &arguments).await
     }
 
     /// Starts the process that brings everything into the store.
-    pub(crate) async fn settler(dir: &Path) -> Result<Self, Failure> {
-        Self::spawn("settler", dir, &[]).await
+    pub(crate) async fn settler(place: &Place) -> Result<Self, Failure> {
+        Self::spawn("settler", place, &[]).await
     }
 
-    async fn spawn(role: &str, dir: &Path, arguments: &[String]) -> Result<Self, Failure> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .arg(role)
-            .arg("--dir")
-            .arg(dir)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+    /// Starts the process of claimers.
+    pub(crate) async fn claimers(
+        place: &Place,
+        book: &Path,
+        plan: swarm::Plan,
+    ) -> Result<Self, Failure> {
+        let arguments = [
+            "--book".to_owned(),
+            book.display().to_string(),
+            "--claimers".to_owned(),
+            plan.claimers.to_string(),
+            "--lease-ms".to_owned(),
+            plan.lease.as_millis().to_string(),
+            "--batch".to_owned(),
+            plan.batch.to_string(),
+        ];
+        Self::spawn("claimers", place, &arguments).await
+    }
+
+    async fn spawn(role: &str, place: &Place, arguments: &[String]) -> Result<Self, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(role).args(arguments);
+        place.tell(&mut command);
+        let mut process =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let out = process.stdout.take().ok_or("a victim without output")?;
         let lines = BufReader::new(out).lines();
         let mut victim = Self { process, lines, held_early: None };

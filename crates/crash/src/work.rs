@@ -1,7 +1,6 @@
 //! What victims and settlers do.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +15,7 @@ use tokio::{task::JoinSet, time::sleep};
 use crate::{
     Failure,
     faults::Hold,
+    place::Place,
     protocol::{Level, Mode, Said},
     random::SplitMix,
     stack::{Faults, Stack},
@@ -30,14 +30,14 @@ const KEYS: u64 = 8;
 const FLUSH: Duration = Duration::from_secs(10);
 
 /// Captures until the process is killed. Returns only with the reason why it can't.
-pub(crate) async fn capture_for_ever(dir: &Path, orders: Orders) -> Failure {
-    match try_capture_for_ever(dir, orders).await {
+pub(crate) async fn capture_for_ever(place: &Place, orders: Orders) -> Failure {
+    match try_capture_for_ever(place, orders).await {
         Ok(()) => "its tasks ended".into(),
         Err(error) => error,
     }
 }
 
-async fn try_capture_for_ever(dir: &Path, orders: Orders) -> Result<(), Failure> {
+async fn try_capture_for_ever(place: &Place, orders: Orders) -> Result<(), Failure> {
     let Orders { mode, seed, fail_point, twin } = orders;
     let mut random = SplitMix::new(seed);
     let faults =
@@ -47,7 +47,7 @@ async fn try_capture_for_ever(dir: &Path, orders: Orders) -> Result<(), Failure>
         Mode::Async => CaptureMode::Async,
         Mode::Durable => CaptureMode::Durable,
     };
-    let stack = Arc::new(Stack::open(dir, capture_mode, faults).await?);
+    let stack = Arc::new(Stack::open(place, capture_mode, faults).await?);
     say(&Said::Ready);
     let queued = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
@@ -126,9 +126,9 @@ async fn flushes(stack: Arc<Stack>, queued: Arc<AtomicU64>) -> Result<(), Failur
 }
 
 /// Brings into the store whatever was left.
-pub(crate) async fn settle(dir: &Path) -> Result<(), Failure> {
+pub(crate) async fn settle(place: &Place) -> Result<(), Failure> {
     let faults = Faults { spool_bytes: None, hold: Hold::new(None, 0), twin: None };
-    let stack = Stack::open(dir, CaptureMode::Sync, faults).await?;
+    let stack = Stack::open(place, CaptureMode::Sync, faults).await?;
     say(&Said::Ready);
     stack.settle().await
 }

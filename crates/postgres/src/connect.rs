@@ -1,10 +1,11 @@
 //! Connections, and the pool of them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use baldur_core::BackendError;
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool,
+    ConnectOptions, Connection as _, PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::timeout;
@@ -27,14 +28,29 @@ pub(crate) fn options(url: &PostgresUrl) -> PgConnectOptions {
     }
 }
 
+/// How long a connection may take to show that it lives. A network that forgot it says nothing at all.
+const LIFE_SIGN: Duration = Duration::from_secs(1);
+
 /// The pool. It connects when it has to.
 pub(crate) fn pool(config: &PostgresConfig) -> PgPool {
+    // Enough remains of the acquire timeout for making another one.
+    let life_sign = LIFE_SIGN.min(config.acquire_timeout / 4);
     PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)
-        // A connection that broke is noticed by the statement that meets it; writes begin with one that can be repeated.
-        .test_before_acquire(true)
+        // The pool's own test waits for ever.
+        .test_before_acquire(false)
+        .before_acquire(move |conn, _| {
+            Box::pin(async move { Ok(matches!(timeout(life_sign, conn.ping()).await, Ok(Ok(())))) })
+        })
         .connect_lazy_with(options(&config.url))
+}
+
+/// Gives a connection back to its pool, which asks it for a sign of life. Without one it is closed: the pool itself
+/// would wait for ever, with one place less.
+pub(crate) fn give_back(conn: &mut PoolConnection<Postgres>) {
+    let returned = conn.return_to_pool();
+    tokio::spawn(timeout(LIFE_SIGN, returned));
 }
 
 /// One connection of its own, straight to the server.
@@ -50,18 +66,35 @@ pub(crate) async fn direct(config: &PostgresConfig) -> Result<PgConnection, Back
     }
 }
 
-/// What "stored" means on this server, as it is set up: such as `postgres, synchronous_commit=on`.
+/// What "stored" means on a server.
+#[derive(Debug)]
+pub(crate) struct Level {
+    /// What our transactions set `synchronous_commit` to, so that the text stays true when a role or the server is set up
+    /// anew while we run.
+    pub(crate) commit: &'static str,
+    /// The text, such as `postgres synchronous_commit=on`.
+    pub(crate) text: Cow<'static, str>,
+}
+
+/// What "stored" means on this server, as it is set up.
 ///
-/// A role or database may have `synchronous_commit=off`, by which an acknowledged commit can be lost in a crash. Writers
-/// then turn it on for their transactions, so that the level is at least `local`.
-pub(crate) async fn level(conn: &mut PgConnection) -> Result<Cow<'static, str>, BackendError> {
+/// A role or database may have `synchronous_commit=off`, by which an acknowledged commit can be lost in a crash. Our
+/// transactions use `local` then. Without `fsync` there is nothing that they could do, so the text says so.
+pub(crate) async fn level(conn: &mut PgConnection) -> Result<Level, BackendError> {
     let failed = |error| classify("open", Phase::BeforeCommit, StepError::Sql(error));
     let (commit, fsync): (String, String) =
         sqlx::query_as("SELECT current_setting('synchronous_commit'), current_setting('fsync')")
             .fetch_one(conn)
             .await
             .map_err(failed)?;
-    let commit = if commit == "off" { "local" } else { commit.as_str() };
+    let commit = match commit.as_str() {
+        "off" | "local" => "local",
+        "remote_write" => "remote_write",
+        "remote_apply" => "remote_apply",
+        // The server's own default, also for what later versions may bring.
+        _ => "on",
+    };
     let unsafe_server = if fsync == "on" { "" } else { ", fsync=off" };
-    Ok(format!("postgres synchronous_commit={commit}{unsafe_server}").into())
+    let text = format!("postgres synchronous_commit={commit}{unsafe_server}").into();
+    Ok(Level { commit, text })
 }

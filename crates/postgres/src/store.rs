@@ -1,7 +1,6 @@
 //! The store: a handle to the pool, the writers and the readers.
 
 use std::{
-    borrow::Cow,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -19,7 +18,7 @@ use tokio::{
 
 use crate::{
     config::PostgresConfig,
-    connect,
+    connect::{self, Level},
     error::{BACKEND, Phase, classify, closed, said},
     migrate, probe,
     time::StoreTime,
@@ -216,7 +215,7 @@ async fn set_up(config: &PostgresConfig, time: &StoreTime) -> Result<Ready, Back
 async fn prepare(
     conn: &mut PgConnection,
     config: &PostgresConfig,
-) -> Result<(i32, Cow<'static, str>), BackendError> {
+) -> Result<(i32, Level), BackendError> {
     probe::probe(&connect::options(&config.url)).await?;
     if config.migrate {
         migrate::migrate(conn).await?;

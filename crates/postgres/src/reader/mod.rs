@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use crate::{
     config::PostgresConfig,
+    connect::give_back,
     error::{BACKEND, Phase, StepError, classify, sqlstate},
     rows::{self, op_columns, op_tables},
     sql::uuids,
@@ -155,6 +156,8 @@ impl Drop for Snapshot {
     fn drop(&mut self) {
         if self.open {
             self.conn.close_on_drop();
+        } else {
+            give_back(&mut self.conn);
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 use super::{Answers, Session, Work, fold::Unfolded, limits::NearScopes, marks::Marks};
 use crate::{
     config::PostgresConfig,
-    connect,
+    connect::{self, Level},
     error::{BACKEND, Phase, StepError, classify, is_conflict, is_fault_of_row},
     facets::FacetCache,
     store::PostgresStats,
@@ -74,19 +74,14 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(
-        config: PostgresConfig,
-        ns: i32,
-        level: Cow<'static, str>,
-        time: StoreTime,
-    ) -> Self {
+    pub(crate) fn new(config: PostgresConfig, ns: i32, level: Level, time: StoreTime) -> Self {
         let pool = connect::pool(&config);
         let writers = usize::try_from(config.max_connections / 2).unwrap_or(1);
-        let begin = begin(&config, level.contains("local"));
+        let begin = begin(&config, level.commit);
         Self {
             pool,
             ns,
-            level,
+            level: level.text,
             time,
             facets: FacetCache::default(),
             marks: Marks::default(),
@@ -252,14 +247,14 @@ const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL j
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ";
 
 /// Settings for one transaction stand inside it, because behind a pooler the session is somebody else's afterwards.
-fn begin(config: &PostgresConfig, local: bool) -> SqlStr {
-    let commit = if local { "SET LOCAL synchronous_commit = local; " } else { "" };
+fn begin(config: &PostgresConfig, commit: &'static str) -> SqlStr {
     let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
     let idle = config.answer_timeout.as_millis();
     // Safe: constants and numbers.
     AssertSqlSafe(format!(
         "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
-         SET LOCAL idle_in_transaction_session_timeout = {idle}; {commit}{PLANS}\
+         SET LOCAL idle_in_transaction_session_timeout = {idle}; \
+         SET LOCAL synchronous_commit = {commit}; {PLANS}\
          SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     ))
     .into_sql_str()

@@ -15,6 +15,7 @@ use super::{
     locks::{MAX_KEYS, lock_number},
 };
 use crate::{
+    connect::give_back,
     error::{CorruptRow, StepError},
     facets::Combination,
     rows::{Standing, standing_columns, standing_tables},
@@ -222,6 +223,8 @@ impl Drop for Session {
         if self.open {
             // Whatever is half-done on it ends with it, and nobody gets it from the pool.
             self.conn.close_on_drop();
+        } else {
+            give_back(&mut self.conn);
         }
     }
 }

@@ -86,13 +86,13 @@ impl Lab {
     }
 }
 
-async fn open(config: &PostgresConfig, clock: &Arc<ManualClock>) -> PostgresStore {
+pub(crate) async fn open(config: &PostgresConfig, clock: &Arc<ManualClock>) -> PostgresStore {
     let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
     PostgresStore::open_with_clock(config.clone(), clock).await.expect("it opens")
 }
 
 /// One that nobody had before.
-fn fresh_namespace() -> Namespace {
+pub(crate) fn fresh_namespace() -> Namespace {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
