@@ -57,13 +57,9 @@ pub(crate) fn give_back(conn: &mut PoolConnection<Postgres>) {
 pub(crate) async fn direct(config: &PostgresConfig) -> Result<PgConnection, BackendError> {
     let options = options(config.direct());
     let failed = |error| classify("open", Phase::BeforeCommit, StepError::Sql(error));
-    match timeout(config.acquire_timeout, options.connect()).await {
-        Ok(connected) => connected.map_err(failed),
-        Err(_) => {
-            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
-            Err(failed(sqlx::Error::Io(late)))
-        }
-    }
+    let connected = timeout(config.acquire_timeout, options.connect()).await;
+    let late = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    connected.unwrap_or_else(|_| Err(late())).map_err(failed)
 }
 
 /// What "stored" means on a server.

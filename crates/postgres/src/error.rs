@@ -151,9 +151,8 @@ fn kind_of(error: &sqlx::Error) -> (BackendKind, bool) {
         "57P01" | "57P02" | "57P03" | "57P04" => (BackendKind::Unavailable, true),
         "25006" => (BackendKind::ReadOnly, false),
         "53100" => (BackendKind::Full, true),
-        "XX001" | "XX002" => (BackendKind::Corrupt, false),
-        // Of the schema or of rights: a person has to act.
-        "3F000" | "42P01" | "42703" | "42883" => (BackendKind::Corrupt, false),
+        // Damaged data; a schema that is not ours: a person has to act, as on rights.
+        "XX001" | "XX002" | "3F000" | "42P01" | "42703" | "42883" => (BackendKind::Corrupt, false),
         "42501" | "28000" | "28P01" | "3D000" => (BackendKind::Unavailable, false),
         other => match other.get(..2) {
             Some("08" | "53" | "58") => (BackendKind::Unavailable, true),
@@ -169,9 +168,10 @@ fn kind_of_driver(error: &sqlx::Error) -> (BackendKind, bool) {
     match error {
         sqlx::Error::PoolTimedOut => (BackendKind::Busy, true),
         sqlx::Error::PoolClosed => (BackendKind::Closed, false),
-        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => (BackendKind::Unavailable, true),
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
+            (BackendKind::Unavailable, true)
+        }
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => (BackendKind::Unavailable, false),
-        sqlx::Error::Protocol(_) => (BackendKind::Unavailable, true),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => (BackendKind::Corrupt, false),
         _ => (BackendKind::Other, false),
     }

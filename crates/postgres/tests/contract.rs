@@ -9,11 +9,11 @@ use std::{
         Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use baldur_contract::{BoxFuture, Harness, ManualClock, StoreUnderTest};
-use baldur_core::{Clock, name::Namespace};
+use baldur_core::{Clock, SystemClock, name::Namespace};
 use baldur_memory::MemoryStore;
 use baldur_postgres::{PostgresConfig, PostgresStore, PostgresUrl};
 use secrecy::ExposeSecret;
@@ -21,8 +21,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::Pg
 
 /// The namespace of this run. Other runs use the same databases.
 static NAMESPACE: LazyLock<Namespace> = LazyLock::new(|| {
-    let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Namespace::parse(&format!("c-{}-{}", at.as_nanos(), std::process::id())).expect("a name")
+    let at = SystemClock.now();
+    Namespace::parse(&format!("c-{}-{}", at.as_micros(), std::process::id())).expect("a name")
 });
 
 fn server() -> PgConnectOptions {

@@ -2,7 +2,7 @@
 
 use baldur_core::{
     EntrySummary, FailedOp, NotReplayable, OpState, RecommendedAction, ResolutionType, Timestamp,
-    name::Actor, wire,
+    TraceContext, name::Actor, wire,
 };
 use sqlx::PgConnection;
 
@@ -189,7 +189,7 @@ fn bind_payloads<'q>(query: Query<'q>, rows: &'q [Row<'_>]) -> Query<'q> {
         .bind(texts(|op| op.metadata.as_str()))
         .bind(texts(|op| &op.error_message))
         .bind(texts(|op| &op.next_action_hint))
-        .bind(optional(|op| op.trace.as_ref().map(|trace| trace.traceparent())))
+        .bind(optional(|op| op.trace.as_ref().map(TraceContext::traceparent)))
         .bind(optional(|op| op.trace.as_ref().and_then(|trace| trace.tracestate())))
 }
 

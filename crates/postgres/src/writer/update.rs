@@ -1,7 +1,8 @@
 //! Changing entries that are stored.
 
 use baldur_core::{
-    EntryId, FailedOp, OpState, RecommendedAction, ResolutionType, Timestamp, name::Actor, wire,
+    EntryId, FailedOp, OpState, RecommendedAction, ResolutionType, Timestamp, TraceContext,
+    name::Actor, wire,
 };
 use sqlx::PgConnection;
 
@@ -168,7 +169,7 @@ pub(super) async fn payloads(
             .bind(op.metadata.as_str())
             .bind(&op.error_message)
             .bind(&op.next_action_hint)
-            .bind(trace.map(|trace| trace.traceparent()))
+            .bind(trace.map(TraceContext::traceparent))
             .bind(trace.and_then(|trace| trace.tracestate()))
             .execute(&mut *conn)
             .await?;

@@ -99,7 +99,7 @@ async fn flood(lab: &Lab, other: &PostgresStore, limit: u32, batch: u32) -> u32 
                     match answer {
                         Ok(_) => kept += 1,
                         Err(CaptureError::LimitReached { live, .. }) => {
-                            assert_eq!(live, u64::from(limit))
+                            assert_eq!(live, u64::from(limit));
                         }
                         Err(error) => panic!("{error}"),
                     }

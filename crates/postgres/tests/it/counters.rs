@@ -109,7 +109,9 @@ async fn counts_are_exact_at_every_moment() {
             }
         }
     };
-    done.into_iter().for_each(|done| done.expect("no panic"));
+    for done in done {
+        done.expect("no panic");
+    }
     assert!(looks > 0);
     // The look that was cut off has a transaction open.
     let mut conn = lab.raw().await;

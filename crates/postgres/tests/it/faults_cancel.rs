@@ -90,7 +90,7 @@ async fn is_well(lab: &FaultLab, server: &PostgresServer) {
         if open.is_empty() {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::task::yield_now().await;
     }
     assert_eq!(open, Vec::<String>::new(), "left open");
     for write in Write::ALL {

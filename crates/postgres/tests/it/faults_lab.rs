@@ -24,7 +24,7 @@ pub(crate) async fn ends<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub(crate) async fn becomes<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
     let asked = async {
         while !so().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::task::yield_now().await;
         }
     };
     timeout(WATCHDOG, asked).await.unwrap_or_else(|_| panic!("it never came to it: {what}"));

@@ -62,7 +62,7 @@ async fn a_row_that_the_database_refuses_fails_alone() {
     let answers = lab.store.capture_batch(captures).await;
     for (n, answer) in answers.into_iter().enumerate() {
         match answer {
-            Ok(captured) => assert_eq!(captured.id, ids[n]),
+            Ok(kept) => assert_eq!(kept.id, ids[n]),
             Err(CaptureError::Invalid(why)) => {
                 assert_eq!(n, 7);
                 assert!(why.contains("not this one"), "{why}");

@@ -5,12 +5,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use baldur_contract::{Captures, ManualClock, StoreUnderTest};
 use baldur_core::{
-    Clock,
+    Clock, SystemClock,
     command::Capture,
     name::Namespace,
     port::{CaptureError, CaptureStore, Captured},
@@ -95,8 +95,8 @@ pub(crate) async fn open(config: &PostgresConfig, clock: &Arc<ManualClock>) -> P
 pub(crate) fn fresh_namespace() -> Namespace {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let name = format!("t-{}-{}-{n}", at.as_nanos(), std::process::id());
+    let at = SystemClock.now();
+    let name = format!("t-{}-{}-{n}", at.as_micros(), std::process::id());
     Namespace::parse(&name).expect("a name")
 }
 
