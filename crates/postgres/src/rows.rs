@@ -36,11 +36,14 @@ macro_rules! standing_columns {
 }
 pub(crate) use standing_columns;
 
-/// The tables that [`standing_columns`] come from, but for `states s`, which stands before.
+/// The tables that [`standing_columns`] come from, but for `states s`, which stands before. Each is looked up by id, whatever
+/// the planner takes the sizes of the tables for.
 macro_rules! standing_tables {
     () => {
-        " JOIN baldur.entries e ON e.ns = s.ns AND e.id = s.id \
-         LEFT JOIN baldur.attempts a ON a.ns = s.ns AND a.id = s.id"
+        " CROSS JOIN LATERAL (SELECT x.* FROM baldur.entries x \
+          WHERE x.ns = s.ns AND x.id = s.id OFFSET 0) e \
+         LEFT JOIN LATERAL (SELECT x.body FROM baldur.attempts x \
+          WHERE x.ns = s.ns AND x.id = s.id OFFSET 0) a ON true"
     };
 }
 pub(crate) use standing_tables;
@@ -65,11 +68,21 @@ macro_rules! op_tables {
     () => {
         concat!(
             $crate::rows::standing_tables!(),
-            " JOIN baldur.payloads p ON p.ns = s.ns AND p.id = s.id"
+            " CROSS JOIN LATERAL (SELECT x.* FROM baldur.payloads x \
+             WHERE x.ns = s.ns AND x.id = s.id OFFSET 0) p"
         )
     };
 }
 pub(crate) use op_tables;
+
+/// The states with ids `$2`, each once, as `states s`.
+macro_rules! states_by_id {
+    () => {
+        "(SELECT DISTINCT u.id FROM unnest($2::uuid[]) u(id)) v CROSS JOIN LATERAL \
+         (SELECT x.* FROM baldur.states x WHERE x.ns = $1 AND x.id = v.id OFFSET 0) s"
+    };
+}
+pub(crate) use states_by_id;
 
 /// The columns of [`EntrySummary`], of `entries e` and `states s`.
 macro_rules! summary_columns {

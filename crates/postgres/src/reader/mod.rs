@@ -23,7 +23,7 @@ use crate::{
     config::PostgresConfig,
     connect::give_back,
     error::{BACKEND, Phase, StepError, classify, sqlstate},
-    rows::{self, op_columns, op_tables},
+    rows::{self, op_columns, op_tables, states_by_id},
     sql::uuids,
     writer::Engine,
 };
@@ -32,13 +32,8 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(1);
 
 /// By id, in no order.
-pub(crate) const FIND: &str = concat!(
-    "SELECT ",
-    op_columns!(),
-    " FROM baldur.states s",
-    op_tables!(),
-    " WHERE s.ns = $1 AND s.id = ANY($2)"
-);
+pub(crate) const FIND: &str =
+    concat!("SELECT ", op_columns!(), " FROM ", states_by_id!(), op_tables!(),);
 
 /// Reads of one namespace.
 pub(crate) struct Reader<'a> {

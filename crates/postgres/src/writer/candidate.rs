@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use super::session::Session;
 use crate::{
     error::StepError,
-    rows::{self, Standing, op_columns, op_tables},
+    rows::{self, Standing, op_columns, op_tables, states_by_id},
     sql::uuids,
 };
 
@@ -20,9 +20,9 @@ pub(super) struct Candidate {
 pub(crate) const BY_ID: &str = concat!(
     "SELECT ",
     op_columns!(),
-    ", s.facet_key, s.order_head FROM baldur.states s",
+    ", s.facet_key, s.order_head FROM ",
+    states_by_id!(),
     op_tables!(),
-    " WHERE s.ns = $1 AND s.id = ANY($2)"
 );
 
 impl Candidate {

@@ -65,8 +65,9 @@ async fn run_one(
 }
 
 /// By id, whoever comes.
-pub(crate) const LOCK: &str = "SELECT s.id FROM baldur.states s \
-     WHERE s.ns = $1 AND s.id = ANY($2) ORDER BY s.id FOR NO KEY UPDATE";
+pub(crate) const LOCK: &str = "SELECT s.id FROM \
+     (SELECT DISTINCT u.id FROM unnest($2::uuid[]) u(id) ORDER BY u.id) v CROSS JOIN LATERAL \
+     (SELECT x.id FROM baldur.states x WHERE x.ns = $1 AND x.id = v.id FOR NO KEY UPDATE OF x) s";
 
 /// Locks those of these entries that are there.
 async fn lock(session: &mut Session, ids: &[EntryId]) -> Result<Vec<EntryId>, StepError> {

@@ -76,10 +76,11 @@ pub(crate) const FIND_OF_DEPENDENCY: &str =
 
 /// Locks of these rows, in their order, as many as are asked for and are still due. They are found by id: the index of due
 /// entries does not know that they are few, and `coalesce` keeps the planner from it.
-pub(crate) const LOCK: &str = "SELECT s.id FROM unnest($2::uuid[]) WITH ORDINALITY v(id, place) \
-     JOIN baldur.states s ON s.ns = $1 AND s.id = v.id \
-     WHERE coalesce(s.status, '') = 'pending' AND s.order_head AND s.replayable AND s.next_attempt_at <= $3 \
-     ORDER BY v.place LIMIT $4 FOR NO KEY UPDATE OF s SKIP LOCKED";
+pub(crate) const LOCK: &str = "SELECT s.id FROM (SELECT u.id FROM \
+     unnest($2::uuid[]) WITH ORDINALITY u(id, place) ORDER BY u.place) v CROSS JOIN LATERAL \
+     (SELECT x.id FROM baldur.states x WHERE x.ns = $1 AND x.id = v.id \
+      AND coalesce(x.status, '') = 'pending' AND x.order_head AND x.replayable \
+      AND x.next_attempt_at <= $3 FOR NO KEY UPDATE OF x SKIP LOCKED) s LIMIT $4";
 
 /// How many rows are tried for each that is asked for, since claims of the same moment may hold some.
 const TRIED: usize = 2;

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::error::closed;
 
-/// So many transactions of a kind run at a time, however few rows they have: one is committed while the next is made.
-const FEW: usize = 2;
+/// So many transactions of a kind run at a time, however few rows they have.
+const FEW: usize = 1;
 
 /// So many rows are worth one more.
 const ENOUGH: usize = 64;
@@ -129,9 +129,7 @@ async fn turn<W: Work>(
     running: &mut JoinSet<()>,
 ) {
     while running.try_join_next().is_some() {}
-    while running.len() >= std::env::var("PG_FEW").map_or(FEW, |v| v.parse().unwrap())
-        && group.rows < ENOUGH
-    {
+    while running.len() >= FEW && group.rows < ENOUGH {
         tokio::select! {
             next = waiting.recv() => match next {
                 Some(next) => group.push(next),

@@ -26,6 +26,9 @@ macro_rules! live_with {
 }
 pub(super) use live_with;
 
+/// What is looked for by id is looked for in subqueries, `OFFSET 0`, here and elsewhere: a planner that takes a table for
+/// small, as it was when the plan was made, would read all of the namespace and compare.
+///
 /// Ids `$2` that are there already, or were: of entries, and of captures that merged. The live entries of domains `$3` and
 /// of the namespace, unless no domain is asked for: what was folded, and the deltas from there on. The targets of
 /// dedup keys `$4`.
@@ -35,11 +38,13 @@ pub(crate) const LOOK: &str = concat!(
      d AS MATERIALIZED (SELECT c.domain, sum(c.n) AS n FROM baldur.counter_deltas c \
       WHERE c.ns = $1 AND c.xid >= (SELECT folded_xid FROM base) \
       AND c.status IN ('pending', 'replaying', 'reviewing', 'requires_review') GROUP BY c.domain) \
-     SELECT e.id, e.id, 1::bigint, NULL::text FROM baldur.entries e \
-      WHERE e.ns = $1 AND e.id = ANY($2) \
-     UNION ALL SELECT g.id, g.id, 1, NULL FROM baldur.gone g WHERE g.ns = $1 AND g.id = ANY($2) \
-     UNION ALL SELECT m.id, m.entry, m.occurrence, NULL FROM baldur.merged_ids m \
-      WHERE m.ns = $1 AND m.id = ANY($2) \
+     SELECT e.id, e.id, 1::bigint, NULL::text FROM unnest($2::uuid[]) v(id) CROSS JOIN LATERAL \
+      (SELECT x.id FROM baldur.entries x WHERE x.ns = $1 AND x.id = v.id OFFSET 0) e \
+     UNION ALL SELECT g.id, g.id, 1, NULL FROM unnest($2::uuid[]) v(id) CROSS JOIN LATERAL \
+      (SELECT x.id FROM baldur.gone x WHERE x.ns = $1 AND x.id = v.id OFFSET 0) g \
+     UNION ALL SELECT m.id, m.entry, m.occurrence, NULL FROM unnest($2::uuid[]) v(id) \
+      CROSS JOIN LATERAL (SELECT x.id, x.entry, x.occurrence FROM baldur.merged_ids x \
+       WHERE x.ns = $1 AND x.id = v.id OFFSET 0) m \
      UNION ALL SELECT NULL, NULL, (b.live + coalesce((SELECT sum(n) FROM d), 0))::bigint, NULL \
       FROM base b \
      UNION ALL SELECT NULL, NULL, (coalesce(l.n, 0) + coalesce(d.n, 0))::bigint, v.domain \

@@ -18,7 +18,7 @@ use crate::{
     connect::give_back,
     error::{CorruptRow, StepError},
     facets::Combination,
-    rows::{Standing, standing_columns, standing_tables},
+    rows::{Standing, standing_columns, standing_tables, states_by_id},
     sql::{limit, uuids},
 };
 
@@ -172,7 +172,8 @@ fn server_time(micros: i64) -> Result<Timestamp, CorruptRow> {
     })
 }
 
-/// Locks rows, by id, and reads where they stand in the same statement.
+/// Locks rows, by id, and reads where they stand in the same statement. They are locked one after the other, since a lookup in
+/// a subquery is made for each id in turn.
 ///
 /// A statement that waited for a lock sees the locked row as it is now, but other tables as they were when it began: the
 /// attempts may be old ones. Whatever adds an attempt also counts evidence, so the last column says how much of that
@@ -182,13 +183,16 @@ macro_rules! lock_and_read {
         concat!(
             "WITH ",
             $before,
-            "locked AS MATERIALIZED (SELECT s.* FROM baldur.states s WHERE ",
+            "locked AS MATERIALIZED (SELECT s.* FROM \
+             (SELECT DISTINCT u.id FROM unnest($2::uuid[]) u(id) ORDER BY u.id) v CROSS JOIN LATERAL \
+             (SELECT x.* FROM baldur.states x WHERE ",
             $when,
-            "s.ns = $1 AND s.id = ANY($2) ORDER BY s.id FOR NO KEY UPDATE OF s) SELECT ",
+            "x.ns = $1 AND x.id = v.id FOR NO KEY UPDATE OF x) s) SELECT ",
             standing_columns!(),
             ", o.evidence_count FROM locked s",
             standing_tables!(),
-            " LEFT JOIN baldur.states o ON o.ns = s.ns AND o.id = s.id"
+            " LEFT JOIN LATERAL (SELECT x.evidence_count FROM baldur.states x \
+             WHERE x.ns = s.ns AND x.id = s.id OFFSET 0) o ON true"
         )
     };
 }
@@ -199,7 +203,9 @@ pub(crate) const LOCK: &str = lock_and_read!(
     concat!(
         "keys AS MATERIALIZED (SELECT DISTINCT ",
         lock_number!("'order'", "k.order_key"),
-        " AS n FROM baldur.states k WHERE k.ns = $1 AND k.id = ANY($2) AND k.order_key IS NOT NULL), \
+        " AS n FROM unnest($2::uuid[]) u(id) CROSS JOIN LATERAL (SELECT x.order_key \
+         FROM baldur.states x WHERE x.ns = $1 AND x.id = u.id OFFSET 0) k \
+         WHERE k.order_key IS NOT NULL), \
          held AS MATERIALIZED (SELECT pg_advisory_xact_lock(k.n) FROM \
          (SELECT n FROM keys WHERE (SELECT count(*) FROM keys) <= $3 ORDER BY n) k), "
     ),
@@ -210,13 +216,8 @@ pub(crate) const LOCK: &str = lock_and_read!(
 pub(crate) const LOCK_ROWS: &str = lock_and_read!("", "");
 
 /// Where entries stand.
-pub(crate) const STANDINGS: &str = concat!(
-    "SELECT ",
-    standing_columns!(),
-    " FROM baldur.states s",
-    standing_tables!(),
-    " WHERE s.ns = $1 AND s.id = ANY($2)"
-);
+pub(crate) const STANDINGS: &str =
+    concat!("SELECT ", standing_columns!(), " FROM ", states_by_id!(), standing_tables!(),);
 
 impl Drop for Session {
     fn drop(&mut self) {

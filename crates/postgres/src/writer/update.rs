@@ -12,7 +12,7 @@ use crate::{
     sql::{integer, uuid, uuids},
 };
 
-/// A whole state, and the attempts where they changed.
+/// A whole state, and the attempts where they changed. The rows are locked, so that they stay where they are found.
 pub(crate) const WHOLE: &str = "WITH v AS (SELECT * FROM unnest($2::uuid[], $3::text[], \
       $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], \
       $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], \
@@ -35,7 +35,8 @@ pub(crate) const WHOLE: &str = "WITH v AS (SELECT * FROM unnest($2::uuid[], $3::
      resolution_note = v.resolution_note, recommended_action = v.recommended_action, \
      occurrences = v.occurrences, last_occurred_at = v.last_occurred_at, \
      evidence_count = v.evidence_count, updated_at = v.updated_at, expires_at = v.expires_at \
-     FROM v WHERE s.ns = $1 AND s.id = v.id";
+     FROM v CROSS JOIN LATERAL (SELECT x.ctid FROM baldur.states x \
+      WHERE x.ns = $1 AND x.id = v.id OFFSET 0) t WHERE s.ctid = t.ctid";
 
 /// What no index names: the new version of the row stays in its page, and no index is touched.
 pub(crate) const LIGHT: &str = "UPDATE baldur.states s SET hold_expires_at = v.hold_expires_at, \
@@ -43,7 +44,8 @@ pub(crate) const LIGHT: &str = "UPDATE baldur.states s SET hold_expires_at = v.h
      evidence_count = v.evidence_count, updated_at = v.updated_at \
      FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) \
       v(id, hold_expires_at, occurrences, last_occurred_at, evidence_count, updated_at) \
-     WHERE s.ns = $1 AND s.id = v.id";
+     CROSS JOIN LATERAL (SELECT x.ctid FROM baldur.states x \
+      WHERE x.ns = $1 AND x.id = v.id OFFSET 0) t WHERE s.ctid = t.ctid";
 
 /// A payload, and what lists show of it.
 pub(crate) const PAYLOAD: &str = "WITH e AS (UPDATE baldur.entries SET error_code = $3, \
