@@ -91,7 +91,8 @@ impl World {
 
     /// Why operations were put aside, in their order.
     async fn refused(&mut self) -> Vec<String> {
-        let sql = "SELECT refused FROM baldur.intake WHERE {ns} AND refused IS NOT NULL ORDER BY pos";
+        let sql =
+            "SELECT refused FROM baldur.intake WHERE {ns} AND refused IS NOT NULL ORDER BY pos";
         let sql = sql.replace("{ns}", &ns(&self.namespace));
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut self.host).await.expect("reasons")
     }

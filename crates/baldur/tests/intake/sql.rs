@@ -94,9 +94,8 @@ async fn what_can_never_be_an_entry_is_put_aside_with_a_reason_that_repeats_no_v
 #[tokio::test]
 async fn what_is_too_large_or_too_deep_is_kept_in_part() {
     let mut world = World::new().await;
-    let with = |data: &str| {
-        format!(r#"{{"domain":"payment","failure_type":"T","request_data":{data}}}"#)
-    };
+    let with =
+        |data: &str| format!(r#"{{"domain":"payment","failure_type":"T","request_data":{data}}}"#);
     let large = world.capture(&with(&format!("\"{}\"", "x".repeat(2 << 20)))).await;
     let nested = format!("{}{}", "[".repeat(1_500), "]".repeat(1_500));
     let deep = world.capture(&with(&nested)).await;

@@ -6,7 +6,7 @@ use baldur_core::{
     EntryId, ListQuery,
     command::Capture,
     port::{
-        CaptureError, Captured, Durability, EntryReader, Enlisted, EnlistedForm, Finished, Intake,
+        CaptureError, Captured, Durability, Enlisted, EnlistedForm, EntryReader, Finished, Intake,
         IntakeError, TakeEnlisted,
     },
 };
