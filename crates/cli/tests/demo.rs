@@ -143,6 +143,26 @@ fn a_store_of_ones_own_can_be_used_again_and_keeps_the_entries() {
     assert!(Path::new(&store).exists());
 }
 
+#[cfg(feature = "postgres")]
+#[test]
+fn nothing_is_lost_nor_charged_twice_on_postgres() {
+    let url = baldur_services::postgres_url().unwrap_or_else(|missing| panic!("{missing}"));
+    let url = secrecy::ExposeSecret::expose_secret(&url);
+    let output = sixty(&["--store", url]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let summary = summary(&output);
+    for (key, expected) in [("orders", ORDERS), ("lost", 0), ("duplicated", 0), ("kills", 2)] {
+        assert_eq!(number(&summary, key), expected, "{key}: {summary}");
+    }
+    assert_eq!(number(&summary, "replayed"), number(&summary, "captured"), "{summary}");
+    assert!(number(&summary, "merged") >= 1, "{summary}");
+    assert!(!stderr(&output).contains(url), "{}", stderr(&output));
+    // The server is everybody's.
+    let refused = demo(&["--outage", "store", "--store", url]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("without --store"), "{}", stderr(&refused));
+}
+
 #[test]
 fn a_store_that_does_not_outlive_a_process_is_refused() {
     let output = demo(&["--store", "memory:"]);

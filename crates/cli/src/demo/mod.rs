@@ -156,7 +156,10 @@ fn store(globals: &Globals, outage: Outage) -> Result<(String, Option<TempDir>),
                 Code::Usage,
                 "the demo kills a process, and nothing in memory survives that",
             )
-            .hint("give --store sqlite:///absolute/path.db, or none for a temporary file"));
+            .hint(
+                "give --store sqlite:///absolute/path.db or postgres://user@host/database, or none for a \
+                 temporary file",
+            ));
         }
         if outage == Outage::Store {
             return Err(Failure::new(

@@ -4,6 +4,12 @@ mod breakers;
 mod capture;
 mod entries;
 mod misuse;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_refused;
+#[cfg(feature = "postgres")]
+mod postgres_serve;
 mod recovery;
 mod replay;
 mod serve;
@@ -25,6 +31,7 @@ use tempfile::TempDir;
 struct Bench {
     directory: TempDir,
     url: String,
+    namespace: String,
 }
 
 /// How a run ended.
@@ -37,9 +44,20 @@ struct Run {
 
 impl Bench {
     fn new() -> Self {
+        Self::of("default")
+    }
+
+    /// With a file of its own, for this namespace.
+    fn of(namespace: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let url = format!("sqlite://{}", directory.path().join("baldur.db").display());
-        Self { directory, url }
+        Self { directory, url, namespace: namespace.to_owned() }
+    }
+
+    /// With a store elsewhere.
+    #[cfg(feature = "postgres")]
+    fn at(url: &str, namespace: &str) -> Self {
+        Self { url: url.to_owned(), ..Self::of(namespace) }
     }
 
     fn path(&self) -> &Path {
@@ -51,6 +69,7 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_baldur"));
         command.args(args).env_clear().env("HOME", self.path());
         command.env("BALDUR__STORE__URL", &self.url).env("USER", "ann");
+        command.env("BALDUR__NAMESPACE", &self.namespace);
         command.current_dir(self.path());
         command
     }

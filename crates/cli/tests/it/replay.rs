@@ -11,8 +11,8 @@ use tokio::runtime::Runtime;
 use crate::{Bench, id, json};
 
 /// A target on a loopback port, which notes the keys it saw and answers with one status.
-struct Target {
-    url: String,
+pub(crate) struct Target {
+    pub(crate) url: String,
     keys: Arc<Mutex<Vec<String>>>,
     _runtime: Runtime,
 }
@@ -24,7 +24,7 @@ struct Answering {
 }
 
 impl Target {
-    fn answering(status: u16) -> Self {
+    pub(crate) fn answering(status: u16) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let keys = Arc::default();
         let state = Answering {
@@ -40,7 +40,7 @@ impl Target {
         Self { url, keys, _runtime: runtime }
     }
 
-    fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let mut keys = self.keys.lock().expect("unbroken").clone();
         keys.sort();
         keys

@@ -39,7 +39,7 @@ impl Server {
         TcpStream::connect(&self.address).expect("it listens")
     }
 
-    fn ask(&self, head: &str, body: &str) -> (u16, String) {
+    pub(crate) fn ask(&self, head: &str, body: &str) -> (u16, String) {
         let length = body.len();
         let mut stream = self.connect();
         let request = format!(
@@ -99,7 +99,7 @@ pub(crate) fn op(n: u64) -> String {
     format!(r#"{{"id":"{}","domain":"payment","failure_type":"TIMEOUT"}}"#, id(n))
 }
 
-fn logs(run: &Run) -> Vec<Value> {
+pub(crate) fn logs(run: &Run) -> Vec<Value> {
     run.err.lines().map(json).collect()
 }
 

@@ -13,13 +13,13 @@ use crate::{
 
 impl Bench {
     /// Writes a settings file.
-    fn settings(&self, text: &str) -> String {
+    pub(crate) fn settings(&self, text: &str) -> String {
         let path = self.path().join("baldur.toml");
         std::fs::write(&path, text).expect("written");
         path.to_str().expect("Unicode").to_owned()
     }
 
-    fn with_spool(&self) -> (PathBuf, String) {
+    pub(crate) fn with_spool(&self) -> (PathBuf, String) {
         let dir = self.path().join("spool");
         let config = self.settings(&format!("[spool]\ndir = '{}'\n", dir.display()));
         (dir, config)
@@ -100,7 +100,7 @@ fn captures_that_can_not_be_kept_at_the_end_are_named_and_fail_the_command() {
 }
 
 /// A target that takes everything.
-fn target() -> String {
+pub(crate) fn target() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     std::thread::spawn(move || {
