@@ -82,8 +82,7 @@ CREATE TABLE baldur.entries (
     fingerprint         text COLLATE "C" NOT NULL,
     fingerprint_version integer NOT NULL,
     max_retries         integer NOT NULL,
-    not_replayable      text COLLATE "C",
-    PRIMARY KEY (ns, id)
+    not_replayable      text COLLATE "C"
 );
 
 -- Where an entry stands. Claims and settles write a new version of this row and of nothing else that is wide; the
@@ -121,7 +120,6 @@ CREATE TABLE baldur.states (
     evidence_count         bigint  NOT NULL,
     updated_at             bigint  NOT NULL,
     expires_at             bigint,
-    PRIMARY KEY (ns, id),
     CHECK ((status = 'replaying') = (hold_holder IS NOT NULL)),
     CHECK ((hold_holder IS NULL) = (hold_claimed_at IS NULL)),
     CHECK ((hold_holder IS NULL) = (hold_expires_at IS NULL))
@@ -254,6 +252,11 @@ ALTER TABLE baldur.gone ALTER COLUMN ns SET STATISTICS 0;
 ALTER TABLE baldur.evidence ALTER COLUMN ns SET STATISTICS 0;
 ALTER TABLE baldur.unsealed ALTER COLUMN ns SET STATISTICS 0;
 ALTER TABLE baldur.counter_deltas ALTER COLUMN ns SET STATISTICS 0;
+
+-- The primary keys come last: among indexes that cost alike, as all do while a table is empty, the planner takes the
+-- youngest, and a plan that was made then lives on while the table grows.
+ALTER TABLE baldur.entries ADD PRIMARY KEY (ns, id);
+ALTER TABLE baldur.states ADD PRIMARY KEY (ns, id);
 
 -- What processes agree on: the states of circuit breakers, and the pace of replays. One row for each dependency.
 CREATE TABLE baldur.breakers (

@@ -188,15 +188,12 @@ async fn a_quick_check_tells_schema_and_settings() {
         assert_eq!(report.problems, Vec::<String>::new());
         run(&mut conn, damage).await;
         // Settings of the database are those of new connections.
-        store
-            .engine("test")
-            .await
-            .expect("it is open")
-            .pool
-            .acquire()
-            .await
-            .expect("one")
-            .close_on_drop();
+        run(
+            &mut conn,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await;
         let report = check_of(&store, CheckDepth::Quick).await;
         assert!(report.problems.iter().any(|p| p.contains(told)), "{damage}: {report:?}");
         store.close().await;
