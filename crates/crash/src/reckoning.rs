@@ -135,7 +135,10 @@ impl Trail {
             lapses: count(&|event| {
                 matches!(event, EvidenceEvent::Moved(Cause::Lapsed | Cause::LapsedAtCap))
             }),
-            settles: trail.iter().filter(|record| record.to == Some(Status::Resolved)).count(),
+            // A settle that is refused, because another one came first, leaves a record too.
+            settles: count(&|event| {
+                matches!(event, EvidenceEvent::Moved(Cause::Succeeded | Cause::AlreadyDone))
+            }),
         })
     }
 }

@@ -151,8 +151,8 @@ async fn a_commit_that_waits_for_a_standby_ends_for_its_caller_and_is_unknown() 
 }
 
 fn kind(error: &baldur_core::port::CaptureError) -> BackendKind {
-    match error {
-        baldur_core::port::CaptureError::Backend(error) => error.kind(),
-        other => panic!("no fault of the store: {other}"),
-    }
+    let baldur_core::port::CaptureError::Backend(error) = error else {
+        panic!("no fault of the store: {error}")
+    };
+    error.kind()
 }

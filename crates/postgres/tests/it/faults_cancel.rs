@@ -78,6 +78,7 @@ async fn repeatable(lab: &FaultLab, name: &str) -> Vec<Trial> {
 async fn is_well(lab: &FaultLab, server: &PostgresServer) {
     let mut raw = lab.raw().await;
     let mut open = Vec::new();
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
     for _ in 0..200 {
         open = sqlx::query_scalar::<_, String>(
             "SELECT state || ': ' || query FROM pg_stat_activity \
@@ -90,7 +91,7 @@ async fn is_well(lab: &FaultLab, server: &PostgresServer) {
         if open.is_empty() {
             break;
         }
-        tokio::task::yield_now().await;
+        looks.tick().await;
     }
     assert_eq!(open, Vec::<String>::new(), "left open");
     for write in Write::ALL {

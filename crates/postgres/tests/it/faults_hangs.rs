@@ -14,9 +14,11 @@ use crate::{
 
 /// A read of each kind.
 async fn reads(store: &PostgresStore, trial: &Trial) -> Vec<Answer> {
-    let backend = |error| match error {
-        baldur_core::port::ReadError::Backend(error) => error,
-        other => panic!("no fault of the store: {other}"),
+    let backend = |error| {
+        let baldur_core::port::ReadError::Backend(error) = error else {
+            panic!("no fault of the store: {error}")
+        };
+        error
     };
     let (find, list, count) = tokio::join!(
         store.find(trial.ids()),

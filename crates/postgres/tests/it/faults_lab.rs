@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::{lab, support};
 
 /// Far above every timeout of a store in these tests: who takes longer hangs.
-const WATCHDOG: Duration = Duration::from_secs(60);
+const WATCHDOG: Duration = Duration::from_mins(1);
 
 /// Waits for what must end.
 pub(crate) async fn ends<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -23,8 +23,9 @@ pub(crate) async fn ends<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// Asks again until it is so.
 pub(crate) async fn becomes<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
     let asked = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
         while !so().await {
-            tokio::task::yield_now().await;
+            looks.tick().await;
         }
     };
     timeout(WATCHDOG, asked).await.unwrap_or_else(|_| panic!("it never came to it: {what}"));

@@ -23,7 +23,7 @@ use crate::faults_lab::{FaultLab, becomes, ends};
 
 const WRITERS: usize = 4;
 const CLAIMERS: usize = 4;
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// What was claimed, in which claim, and which settle was told to be the first.
 #[derive(Debug, Default)]

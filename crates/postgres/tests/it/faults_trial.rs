@@ -17,7 +17,7 @@ use baldur_postgres::PostgresStore;
 use crate::faults_lab::{FaultLab, becomes};
 
 /// How long claims last that are to run out.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// How long those last that must not, although other trials let time pass.
 const LONG: Duration = Duration::from_hours(10_000);
 
@@ -172,7 +172,7 @@ impl Trial {
                 .await;
             }
             Write::ClaimIds | Write::Extend | Write::Lapse => {
-                self.ask(lab, store).await.expect("asked again")
+                self.ask(lab, store).await.expect("asked again");
             }
             Write::Settle => {
                 for settled in store.settle_batch(self.settles(lab)).await {
@@ -277,15 +277,11 @@ fn all(answers: impl Iterator<Item = Answer>) -> Answer {
 }
 
 fn of_capture(error: CaptureError) -> BackendError {
-    match error {
-        CaptureError::Backend(error) => error,
-        other => panic!("no fault of the store: {other}"),
-    }
+    let CaptureError::Backend(error) = error else { panic!("no fault of the store: {error}") };
+    error
 }
 
 fn of_claim(error: ClaimError) -> BackendError {
-    match error {
-        ClaimError::Backend(error) => error,
-        other => panic!("no fault of the store: {other}"),
-    }
+    let ClaimError::Backend(error) = error else { panic!("no fault of the store: {error}") };
+    error
 }
