@@ -72,13 +72,13 @@ impl Error for Shared {
 /// The operation that a person is told of who can act on it: a program that doesn't start.
 const OPENING: &str = "open";
 
-/// A failure, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}; {advice}")]
-struct Advised {
-    #[source]
-    error: Arc<StepError>,
-    advice: &'static str,
+/// The server's own words where there are any: the driver adds others around them, and once more behind.
+fn words(error: &StepError) -> String {
+    let server = match error {
+        StepError::Sql(error) => error.as_database_error(),
+        StepError::Row(_) | StepError::Again => None,
+    };
+    server.map_or_else(|| error.to_string(), |server| server.message().to_owned())
 }
 
 /// What helps with a server that does not let us in, or a schema that we may not use.
@@ -126,7 +126,10 @@ pub(crate) fn classify(
     let advice = if operation == OPENING { advice(&error) } else { None };
     let mut classified = BackendError::new(BACKEND, operation, kind);
     classified = match advice {
-        Some(advice) => classified.because(Advised { error, advice }),
+        Some(advice) => {
+            let words = words(&error);
+            classified.because(Sentence(format!("{words}; {advice}").into()))
+        }
         None => classified.because(Shared(error)),
     };
     if again {
@@ -324,7 +327,7 @@ mod tests {
             ("53300", "`store.max_connections`"),
         ] {
             let text = told("open", coded(state));
-            assert!(text.contains(words) && text.contains(&format!("state {state}; ")), "{text}");
+            assert!(text.contains(words) && text.contains(": coded; "), "{text}");
             assert!(!told("capture", coded(state)).contains(words));
         }
         assert!(!told("open", coded("57P03")).contains(';'));

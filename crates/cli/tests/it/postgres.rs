@@ -1,8 +1,11 @@
 //! The commands on a PostgreSQL store: the same answers as on a file.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use baldur::postgres::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection};
+use baldur::{
+    Clock as _, SystemClock,
+    postgres::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection},
+};
 use baldur_services::postgres_url;
 use secrecy::ExposeSecret as _;
 use tokio::runtime::Runtime;
@@ -27,8 +30,9 @@ pub(crate) fn sql(url: &str, text: &str) {
 
 /// A name that nobody else has.
 pub(crate) fn name(start: &str, between: char) -> String {
-    let at = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
-    format!("{start}{between}{}{between}{at}", std::process::id())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (at, n) = (SystemClock.now().as_micros(), NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("{start}{between}{at}{between}{}{between}{n}", std::process::id())
 }
 
 impl Bench {
@@ -123,8 +127,8 @@ fn a_store_moves_between_sqlite_and_postgres_both_ways() {
     for depth in [&["store", "check", "--json"][..], &["store", "check", "--deep", "--json"]] {
         let check = json(&postgres.ok(depth));
         assert_eq!(check["ok"], true, "{check}");
-        let checked = check["checked"].to_string();
-        assert!(checked.contains("intake: 0 operations wait"), "{checked}");
+        let told = check["checked"].to_string();
+        assert!(told.contains("intake: 0 operations wait"), "{told}");
     }
     let people = postgres.ok(&["store", "check", "--deep"]);
     assert!(people.contains("rights of the role"), "{people}");
