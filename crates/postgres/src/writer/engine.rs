@@ -252,14 +252,17 @@ const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL j
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ";
 
 /// Settings for one transaction stand inside it, because behind a pooler the session is somebody else's afterwards.
+///
+/// Who waits for a lock reads what is there in the next statement. At a stricter level, which a role or a database may
+/// have as its default, that would be what was there when the transaction began.
 fn begin(config: &PostgresConfig, local: bool) -> SqlStr {
     let commit = if local { "SET LOCAL synchronous_commit = local; " } else { "" };
     let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
     let idle = config.answer_timeout.as_millis();
     // Safe: constants and numbers.
     AssertSqlSafe(format!(
-        "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
-         SET LOCAL idle_in_transaction_session_timeout = {idle}; {commit}{PLANS}\
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {statement}; \
+         SET LOCAL lock_timeout = {lock}; SET LOCAL idle_in_transaction_session_timeout = {idle}; {commit}{PLANS}\
          SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     ))
     .into_sql_str()

@@ -13,3 +13,4 @@ mod poolers;
 mod reads;
 mod settles;
 mod support;
+mod transactions;
