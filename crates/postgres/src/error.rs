@@ -105,8 +105,8 @@ fn kind_of(error: &sqlx::Error) -> (BackendKind, bool) {
         // Serialization failure, deadlock, a lock that was not to be had, too many connections, a unique row that another
         // transaction was faster to insert.
         "40001" | "40P01" | "55P03" | "53300" | "23505" => (BackendKind::Busy, true),
-        // Query cancelled: by the statement timeout or by an administrator.
-        "57014" | "25P03" | "57P05" => (BackendKind::Timeout, true),
+        // Query cancelled: by the statement timeout or by an administrator. Or the transaction took too long.
+        "57014" | "25P03" | "25P04" | "57P05" => (BackendKind::Timeout, true),
         // Shutting down, starting up, in recovery.
         "57P01" | "57P02" | "57P03" | "57P04" => (BackendKind::Unavailable, true),
         "25006" => (BackendKind::ReadOnly, false),
@@ -154,6 +154,17 @@ pub(crate) fn is_conflict(error: &StepError) -> bool {
         StepError::Row(_) => false,
         StepError::Again => true,
     }
+}
+
+/// Whether the connection can be used again after a rollback: the server refused what was asked, and not how the session
+/// is set up. One that is read-only stays so when the server takes writes again, and one that lost a prepared statement, or
+/// has one of an older schema, does not find it again.
+pub(crate) fn leaves_connection_usable(error: &StepError) -> bool {
+    let StepError::Sql(error) = error else { return true };
+    sqlstate(error).is_some_and(|state| {
+        let benign = ["22", "23", "40", "54", "55", "57"];
+        benign.iter().any(|class| state.starts_with(class))
+    })
 }
 
 /// Whether one row is at fault, so that others may go through without it.
@@ -247,6 +258,7 @@ mod tests {
             ("08007", K::Unavailable, Backoff, Unknown), // transaction_resolution_unknown
             ("08P01", K::Unavailable, Backoff, Unknown), // protocol_violation
             ("58030", K::Unavailable, Backoff, Unknown), // io_error
+            ("25P04", K::Timeout, Backoff, NotApplied), // transaction_timeout
             ("XX000", K::Other, Never, Unknown),     // internal_error
             ("XX001", K::Corrupt, Never, Unknown),   // data_corrupted
             ("01000", K::Other, Never, Unknown),     // warning: committed here, perhaps not there
@@ -287,6 +299,18 @@ mod tests {
         // The answer was lost, and perhaps the question.
         let commit = classify("capture", Phase::Commit, StepError::from(lost()));
         assert_eq!((commit.outcome(), commit.retry()), (Outcome::Unknown, Retry::Backoff));
+    }
+
+    #[test]
+    fn what_may_be_wrong_with_a_session_ends_it() {
+        for state in ["22021", "23505", "40001", "40P01", "54000", "55P03", "57014"] {
+            assert!(leaves_connection_usable(&coded(state).into()), "{state}");
+        }
+        for state in ["08006", "0A000", "25006", "26000", "42703", "42P05", "XX000"] {
+            assert!(!leaves_connection_usable(&coded(state).into()), "{state}");
+        }
+        assert!(!leaves_connection_usable(&sqlx::Error::WorkerCrashed.into()));
+        assert!(leaves_connection_usable(&StepError::Again));
     }
 
     #[test]

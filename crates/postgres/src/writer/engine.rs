@@ -19,7 +19,9 @@ use super::{Answers, Session, Work, fold::Unfolded, limits::NearScopes, marks::M
 use crate::{
     config::PostgresConfig,
     connect,
-    error::{BACKEND, Phase, StepError, classify, is_conflict, is_fault_of_row},
+    error::{
+        BACKEND, Phase, StepError, classify, is_conflict, is_fault_of_row, leaves_connection_usable,
+    },
     facets::FacetCache,
     store::PostgresStats,
     time::StoreTime,
@@ -212,15 +214,24 @@ impl Engine {
             let error = match W::run(&mut session, items).await {
                 Ok(answers) => {
                     *phase = Phase::Commit;
-                    session.commit().await?;
-                    return Ok(answers);
+                    match session.commit().await {
+                        Ok(()) => return Ok(answers),
+                        Err(error) => error,
+                    }
                 }
-                Err(error) => error,
+                Err(error) => {
+                    // Whatever may be wrong with the connection itself goes with it.
+                    if leaves_connection_usable(&error) {
+                        session.roll_back().await;
+                    }
+                    error
+                }
             };
-            session.roll_back().await;
+            // Each conflict is told before anything is applied, also by a commit.
             if !is_conflict(&error) || tries >= TRIES {
                 return Err(error);
             }
+            *phase = Phase::BeforeCommit;
             tries += 1;
             self.counts.conflicts.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,6 +1,9 @@
 //! How transactions begin, end, and are told about.
 
-use baldur_core::port::Disposition;
+use baldur_core::{
+    BackendKind,
+    port::{CaptureError, Disposition},
+};
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
@@ -57,4 +60,45 @@ async fn a_stricter_default_of_the_database_does_not_matter() {
         lab.store.close().await;
         database.remove().await;
     }
+}
+
+/// A constraint that is looked at late makes the commit itself fail. Nothing was applied then either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_at_the_commit_is_done_again() {
+    let database = Database::fresh().await;
+    let lab = Lab::on(SecretString::from(database.url()), |config| config).await;
+    run(
+        &mut database.connect().await,
+        "CREATE SEQUENCE turns; \
+         CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF nextval('turns') = 1 THEN RAISE EXCEPTION 'not now' USING ERRCODE = '40001'; END IF; \
+         RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON baldur.entries DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION late()",
+    )
+    .await;
+    let kept = lab.keep(lab.captures.an_op().build()).await.expect("it is done again");
+    assert_eq!(kept.disposition, Disposition::New);
+    let stats = lab.store.stats();
+    assert_eq!((stats.commits, stats.conflicts, stats.failed), (1, 1, 0), "{stats:?}");
+    lab.store.close().await;
+    database.remove().await;
+}
+
+/// A session that began while the server took no writes goes on to take none.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_go_on_when_the_server_takes_them_again() {
+    let database = Database::fresh().await;
+    let lab = Lab::on(SecretString::from(database.url()), |config| config).await;
+    let mut conn = database.connect().await;
+    let set = format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name);
+    run(&mut conn, &set).await;
+    let refused = lab.keep(lab.captures.an_op().build()).await;
+    let Err(CaptureError::Backend(error)) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.kind(), BackendKind::ReadOnly, "{error:?}");
+    let reset = format!("ALTER DATABASE {} RESET default_transaction_read_only", database.name);
+    run(&mut conn, &reset).await;
+    lab.keep(lab.captures.an_op().build()).await.expect("the server takes writes");
+    lab.store.close().await;
+    database.remove().await;
 }
