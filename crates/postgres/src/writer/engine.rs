@@ -118,9 +118,9 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         let task = async move {
-            let limit = engine.config.answer_timeout;
-            match timeout(limit, Arc::clone(&engine.writers).acquire_owned()).await {
-                Ok(Ok(_permit)) => engine.write::<W>(&items).await,
+            let end = engine.end();
+            match timeout_at(end, Arc::clone(&engine.writers).acquire_owned()).await {
+                Ok(Ok(_permit)) => engine.write::<W>(&items, end).await,
                 Ok(Err(_)) | Err(_) => fail_all::<W>(items.len(), &busy(W::OPERATION)),
             }
         };
@@ -133,9 +133,17 @@ impl Engine {
         }
     }
 
-    /// Runs transactions to their end, within the answer timeout.
-    pub(crate) async fn write<W: Work>(self: &Arc<Self>, items: &[W::Item]) -> Answers<W> {
-        let end = Instant::now() + self.config.answer_timeout;
+    /// When whoever asks now is to be answered at the latest.
+    pub(crate) fn end(&self) -> Instant {
+        Instant::now() + self.config.answer_timeout
+    }
+
+    /// Runs transactions to their end, until `end` at most.
+    pub(crate) async fn write<W: Work>(
+        self: &Arc<Self>,
+        items: &[W::Item],
+        end: Instant,
+    ) -> Answers<W> {
         let mut answers = Vec::with_capacity(items.len());
         let mut left = items;
         for chunk in W::chunks(items) {

@@ -1,14 +1,17 @@
 //! How transactions begin, end, and are told about.
 
+use std::{sync::Arc, time::Duration};
+
 use baldur_core::{
-    BackendKind,
-    port::{CaptureError, Disposition},
+    BackendKind, Outcome,
+    command::Action,
+    port::{CaptureError, ClaimError, ClaimStore, Disposition},
 };
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
 use crate::{
-    claiming::{number, run, until},
+    claiming::{lock, number, run, until, until_blocked_by},
     database::Database,
     lab::{Lab, keep},
 };
@@ -101,4 +104,42 @@ async fn writes_go_on_when_the_server_takes_them_again() {
     lab.keep(lab.captures.an_op().build()).await.expect("the server takes writes");
     lab.store.close().await;
     database.remove().await;
+}
+
+/// The time that a write waits for its turn is part of the time that it has. Here a lock takes three seconds to give up, and
+/// all have four: who comes second does not wait for the lock until it gives up.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_turn_counts() {
+    let kind = |answer: Result<(), ClaimError>| {
+        let Err(ClaimError::Backend(error)) = answer else { panic!("{answer:?}") };
+        (error.kind(), error.outcome())
+    };
+    for queued in [false, true] {
+        let lab = Lab::with(|mut config| {
+            // One writer.
+            config.max_connections = 2;
+            config.lock_timeout = Duration::from_secs(3);
+            config.answer_timeout = Duration::from_secs(4);
+            config
+        });
+        let lab = Arc::new(lab.await);
+        let id = lab.entries(1).await[0];
+        let mut other = lab.raw().await;
+        run(&mut other, "BEGIN").await;
+        lock(&lab, &mut other, id).await;
+        let first = tokio::spawn({
+            let lab = Arc::clone(&lab);
+            async move { lab.store.claim_batch(lab.by_id(&[id])).await.map(|_| ()) }
+        });
+        until_blocked_by(&lab, &mut other).await;
+        let second = if queued {
+            lab.store.apply(vec![lab.act(id, Action::Review)]).await.remove(0).map(|_| ())
+        } else {
+            lab.store.claim_batch(lab.by_id(&[id])).await.map(|_| ())
+        };
+        let first = kind(first.await.expect("no panic"));
+        assert_eq!(first, (BackendKind::Busy, Outcome::NotApplied));
+        assert_eq!(kind(second), (BackendKind::Timeout, Outcome::NotApplied), "queued: {queued}");
+        run(&mut other, "ROLLBACK").await;
+    }
 }
