@@ -156,6 +156,11 @@ pub(crate) fn is_conflict(error: &StepError) -> bool {
     }
 }
 
+/// Whether a statement gave up waiting for a lock.
+pub(crate) fn is_lock_timeout(error: &StepError) -> bool {
+    matches!(error, StepError::Sql(error) if sqlstate(error).as_deref() == Some("55P03"))
+}
+
 /// Whether the connection can be used again after a rollback: the server refused what was asked, and not how the session
 /// is set up. One that is read-only stays so when the server takes writes again, and one that lost a prepared statement, or
 /// has one of an older schema, does not find it again.

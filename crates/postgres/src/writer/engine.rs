@@ -20,7 +20,8 @@ use crate::{
     config::PostgresConfig,
     connect,
     error::{
-        BACKEND, Phase, StepError, classify, is_conflict, is_fault_of_row, leaves_connection_usable,
+        BACKEND, Phase, StepError, classify, is_conflict, is_fault_of_row, is_lock_timeout,
+        leaves_connection_usable,
     },
     facets::FacetCache,
     store::PostgresStats,
@@ -154,11 +155,11 @@ impl Engine {
         answers
     }
 
-    /// Runs one transaction to its end; after a fault of a row, one for each item, so that the others go through.
+    /// Runs one transaction to its end; where one item can be at fault, one for each, so that the others go through.
     async fn write_chunk<W: Work>(self: &Arc<Self>, items: &[W::Item], end: Instant) -> Answers<W> {
         let error = match self.write_once::<W>(items, end).await {
             Ok(answers) => return answers,
-            Err(Failed { fault_of_row: true, .. }) if items.len() > 1 => {
+            Err(Failed { of_one: true, .. }) if items.len() > 1 => {
                 self.counts.isolated.fetch_add(1, Ordering::Relaxed);
                 let mut answers = Vec::with_capacity(items.len());
                 for item in items.chunks(1) {
@@ -174,7 +175,11 @@ impl Engine {
         self.fail::<W>(items.len(), error)
     }
 
-    fn fail<W: Work>(&self, asked: usize, Failed { error, fault_of_row }: Failed) -> Answers<W> {
+    fn fail<W: Work>(
+        &self,
+        asked: usize,
+        Failed { error, fault_of_row, of_one: _ }: Failed,
+    ) -> Answers<W> {
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
         if fault_of_row && asked == 1 {
             return vec![Err(W::refuse(error))];
@@ -197,7 +202,8 @@ impl Engine {
             }
             Ok(Err(error)) => {
                 let fault_of_row = phase == Phase::BeforeCommit && is_fault_of_row(&error);
-                Err(Failed { error: classify(W::OPERATION, phase, error), fault_of_row })
+                let of_one = fault_of_row || W::APART_WHEN_BLOCKED && is_lock_timeout(&error);
+                Err(Failed { error: classify(W::OPERATION, phase, error), fault_of_row, of_one })
             }
             Err(_) => {
                 let late = BackendError::new(BACKEND, W::OPERATION, BackendKind::Timeout);
@@ -206,7 +212,7 @@ impl Engine {
                     Phase::BeforeCommit => late.retryable().not_applied(),
                     Phase::Commit => late.retryable(),
                 };
-                Err(Failed { error, fault_of_row: false })
+                Err(Failed { error, fault_of_row: false, of_one: false })
             }
         }
     }
@@ -249,8 +255,10 @@ impl Engine {
 /// A transaction that was not committed, as far as is known.
 struct Failed {
     error: BackendError,
-    /// The database refused a row of it, so others may go through without that one.
+    /// The database refused a row of it.
     fault_of_row: bool,
+    /// Others may go through without the one that is at fault.
+    of_one: bool,
 }
 
 /// The same error for everyone.

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use baldur_core::{
     BackendKind, Outcome,
-    command::Action,
+    command::{Action, Extend},
     port::{CaptureError, ClaimError, ClaimStore, Disposition},
 };
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
 use crate::{
-    claiming::{lock, number, run, until, until_blocked_by},
+    claiming::{claim, claim_ref, find, lock, number, run, until, until_blocked_by},
     database::Database,
     lab::{Lab, keep},
 };
@@ -142,4 +142,33 @@ async fn waiting_for_a_turn_counts() {
         assert_eq!(kind(second), (BackendKind::Timeout, Outcome::NotApplied), "queued: {queued}");
         run(&mut other, "ROLLBACK").await;
     }
+}
+
+/// Heartbeats go together. One entry that somebody has locked does not make the others' claims run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_for_a_locked_entry_fails_alone() {
+    let lab = Lab::with(|mut config| {
+        config.lock_timeout = Duration::from_millis(300);
+        config
+    })
+    .await;
+    let ids = lab.entries(3).await;
+    let claimed = claim(&lab.store, lab.by_id(&ids)).await;
+    let before = claimed[0].state.hold.as_ref().expect("it is held").expires_at;
+    let mut other = lab.raw().await;
+    run(&mut other, "BEGIN").await;
+    lock(&lab, &mut other, ids[1]).await;
+    let claims = claimed.iter().map(claim_ref).collect();
+    let answers = lab.store.extend(Extend { claims, lease: Duration::from_mins(5) }).await;
+    for (n, answer) in answers.into_iter().enumerate() {
+        if n == 1 {
+            let Err(ClaimError::Backend(error)) = answer else { panic!("{answer:?}") };
+            assert_eq!((error.kind(), error.outcome()), (BackendKind::Busy, Outcome::NotApplied));
+        } else {
+            answer.expect("nobody is in its way");
+            let hold = find(&lab.store, ids[n]).await.state.hold.expect("it is held");
+            assert!(hold.expires_at > before);
+        }
+    }
+    run(&mut other, "ROLLBACK").await;
 }
