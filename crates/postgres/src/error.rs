@@ -19,6 +19,9 @@ pub(crate) enum StepError {
     /// The transaction began with the wrong locks for what it then found.
     #[error("other writers were in the way each time")]
     Again,
+    /// The items need more locks than one transaction takes.
+    #[error("one transaction can't lock so many order keys")]
+    TooManyKeys,
 }
 
 /// A stored row that can't be read.
@@ -86,7 +89,7 @@ pub(crate) fn classify(
             (kind, again, certain)
         }
         StepError::Row(_) => (BackendKind::Corrupt, false, true),
-        StepError::Again => (BackendKind::Busy, true, true),
+        StepError::Again | StepError::TooManyKeys => (BackendKind::Busy, true, true),
     };
     let mut classified = BackendError::new(BACKEND, operation, kind).because(Shared(error));
     if again {
@@ -151,7 +154,7 @@ pub(crate) fn is_conflict(error: &StepError) -> bool {
     match error {
         StepError::Sql(error) => sqlstate(error)
             .is_some_and(|state| matches!(state.as_str(), "40001" | "40P01" | "23505")),
-        StepError::Row(_) => false,
+        StepError::Row(_) | StepError::TooManyKeys => false,
         StepError::Again => true,
     }
 }
@@ -178,7 +181,7 @@ pub(crate) fn is_fault_of_row(error: &StepError) -> bool {
         StepError::Sql(error) => sqlstate(error)
             .is_some_and(|state| ["22", "23", "54"].contains(&&state[..2.min(state.len())])),
         StepError::Row(_) => true,
-        StepError::Again => false,
+        StepError::Again | StepError::TooManyKeys => false,
     }
 }
 

@@ -15,7 +15,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Answers, Session, Work, fold::Unfolded, limits::NearScopes, marks::Marks};
+use super::{
+    Answers, Session, Work, fold::Unfolded, limits::NearScopes, locks::MAX_KEYS, marks::Marks,
+};
 use crate::{
     config::PostgresConfig,
     connect,
@@ -155,30 +157,29 @@ impl Engine {
         answers
     }
 
-    /// Runs one transaction to its end; where one item can be at fault, one for each, so that the others go through.
+    /// Runs one transaction to its end; where fewer items at a time can go through, one for each part of them.
     async fn write_chunk<W: Work>(self: &Arc<Self>, items: &[W::Item], end: Instant) -> Answers<W> {
-        let error = match self.write_once::<W>(items, end).await {
+        let failed = match self.write_once::<W>(items, end).await {
             Ok(answers) => return answers,
-            Err(Failed { of_one: true, .. }) if items.len() > 1 => {
-                self.counts.isolated.fetch_add(1, Ordering::Relaxed);
-                let mut answers = Vec::with_capacity(items.len());
-                for item in items.chunks(1) {
-                    answers.extend(match self.write_once::<W>(item, end).await {
-                        Ok(answers) => answers,
-                        Err(failed) => self.fail::<W>(1, failed),
-                    });
-                }
-                return answers;
-            }
             Err(failed) => failed,
         };
-        self.fail::<W>(items.len(), error)
+        let Some(most) = failed.parts.filter(|most| items.len() > *most) else {
+            return self.fail::<W>(items.len(), failed);
+        };
+        if most == 1 {
+            self.counts.isolated.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut answers = Vec::with_capacity(items.len());
+        for part in items.chunks(most) {
+            answers.extend(Box::pin(self.write_chunk::<W>(part, end)).await);
+        }
+        answers
     }
 
     fn fail<W: Work>(
         &self,
         asked: usize,
-        Failed { error, fault_of_row, of_one: _ }: Failed,
+        Failed { error, fault_of_row, parts: _ }: Failed,
     ) -> Answers<W> {
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
         if fault_of_row && asked == 1 {
@@ -203,7 +204,9 @@ impl Engine {
             Ok(Err(error)) => {
                 let fault_of_row = phase == Phase::BeforeCommit && is_fault_of_row(&error);
                 let of_one = fault_of_row || W::APART_WHEN_BLOCKED && is_lock_timeout(&error);
-                Err(Failed { error: classify(W::OPERATION, phase, error), fault_of_row, of_one })
+                let too_many = matches!(error, StepError::TooManyKeys);
+                let parts = if of_one { Some(1) } else { too_many.then_some(MAX_KEYS) };
+                Err(Failed { error: classify(W::OPERATION, phase, error), fault_of_row, parts })
             }
             Err(_) => {
                 let late = BackendError::new(BACKEND, W::OPERATION, BackendKind::Timeout);
@@ -212,7 +215,7 @@ impl Engine {
                     Phase::BeforeCommit => late.retryable().not_applied(),
                     Phase::Commit => late.retryable(),
                 };
-                Err(Failed { error, fault_of_row: false, of_one: false })
+                Err(Failed { error, fault_of_row: false, parts: None })
             }
         }
     }
@@ -257,8 +260,8 @@ struct Failed {
     error: BackendError,
     /// The database refused a row of it.
     fault_of_row: bool,
-    /// Others may go through without the one that is at fault.
-    of_one: bool,
+    /// How many items at a time may go through: one, where one is at fault.
+    parts: Option<usize>,
 }
 
 /// The same error for everyone.
