@@ -19,6 +19,9 @@ pub(crate) enum StepError {
     /// The transaction began with the wrong locks for what it then found.
     #[error("other writers were in the way each time")]
     Again,
+    /// The items need more locks than one transaction takes.
+    #[error("one transaction can't lock so many order keys")]
+    TooManyKeys,
 }
 
 /// A stored row that can't be read.
@@ -76,7 +79,7 @@ const OPENING: &str = "open";
 fn words(error: &StepError) -> String {
     let server = match error {
         StepError::Sql(error) => error.as_database_error(),
-        StepError::Row(_) | StepError::Again => None,
+        StepError::Row(_) | StepError::Again | StepError::TooManyKeys => None,
     };
     server.map_or_else(|| error.to_string(), |server| server.message().to_owned())
 }
@@ -121,7 +124,7 @@ pub(crate) fn classify(
             (kind, again, certain)
         }
         StepError::Row(_) => (BackendKind::Corrupt, false, true),
-        StepError::Again => (BackendKind::Busy, true, true),
+        StepError::Again | StepError::TooManyKeys => (BackendKind::Busy, true, true),
     };
     let advice = if operation == OPENING { advice(&error) } else { None };
     let mut classified = BackendError::new(BACKEND, operation, kind);
@@ -148,8 +151,8 @@ fn kind_of(error: &sqlx::Error) -> (BackendKind, bool) {
         // Serialization failure, deadlock, a lock that was not to be had, too many connections, a unique row that another
         // transaction was faster to insert.
         "40001" | "40P01" | "55P03" | "53300" | "23505" => (BackendKind::Busy, true),
-        // Query cancelled: by the statement timeout or by an administrator.
-        "57014" | "25P03" | "57P05" => (BackendKind::Timeout, true),
+        // Query cancelled: by the statement timeout or by an administrator. Or the transaction took too long.
+        "57014" | "25P03" | "25P04" | "57P05" => (BackendKind::Timeout, true),
         // Shutting down, starting up, in recovery.
         "57P01" | "57P02" | "57P03" | "57P04" => (BackendKind::Unavailable, true),
         "25006" => (BackendKind::ReadOnly, false),
@@ -194,9 +197,25 @@ pub(crate) fn is_conflict(error: &StepError) -> bool {
     match error {
         StepError::Sql(error) => sqlstate(error)
             .is_some_and(|state| matches!(state.as_str(), "40001" | "40P01" | "23505")),
-        StepError::Row(_) => false,
+        StepError::Row(_) | StepError::TooManyKeys => false,
         StepError::Again => true,
     }
+}
+
+/// Whether a statement gave up waiting for a lock.
+pub(crate) fn is_lock_timeout(error: &StepError) -> bool {
+    matches!(error, StepError::Sql(error) if sqlstate(error).as_deref() == Some("55P03"))
+}
+
+/// Whether the connection can be used again after a rollback: the server refused what was asked, and not how the session
+/// is set up. One that is read-only stays so when the server takes writes again, and one that lost a prepared statement, or
+/// has one of an older schema, does not find it again.
+pub(crate) fn leaves_connection_usable(error: &StepError) -> bool {
+    let StepError::Sql(error) = error else { return true };
+    sqlstate(error).is_some_and(|state| {
+        let benign = ["22", "23", "40", "54", "55", "57"];
+        benign.iter().any(|class| state.starts_with(class))
+    })
 }
 
 /// Whether one row is at fault, so that others may go through without it.
@@ -205,7 +224,7 @@ pub(crate) fn is_fault_of_row(error: &StepError) -> bool {
         StepError::Sql(error) => sqlstate(error)
             .is_some_and(|state| ["22", "23", "54"].contains(&&state[..2.min(state.len())])),
         StepError::Row(_) => true,
-        StepError::Again => false,
+        StepError::Again | StepError::TooManyKeys => false,
     }
 }
 
@@ -290,6 +309,7 @@ mod tests {
             ("08007", K::Unavailable, Backoff, Unknown), // transaction_resolution_unknown
             ("08P01", K::Unavailable, Backoff, Unknown), // protocol_violation
             ("58030", K::Unavailable, Backoff, Unknown), // io_error
+            ("25P04", K::Timeout, Backoff, NotApplied), // transaction_timeout
             ("XX000", K::Other, Never, Unknown),     // internal_error
             ("XX001", K::Corrupt, Never, Unknown),   // data_corrupted
             ("01000", K::Other, Never, Unknown),     // warning: committed here, perhaps not there
@@ -352,6 +372,18 @@ mod tests {
         // The answer was lost, and perhaps the question.
         let commit = classify("capture", Phase::Commit, StepError::from(lost()));
         assert_eq!((commit.outcome(), commit.retry()), (Outcome::Unknown, Retry::Backoff));
+    }
+
+    #[test]
+    fn what_may_be_wrong_with_a_session_ends_it() {
+        for state in ["22021", "23505", "40001", "40P01", "54000", "55P03", "57014"] {
+            assert!(leaves_connection_usable(&coded(state).into()), "{state}");
+        }
+        for state in ["08006", "0A000", "25006", "26000", "42703", "42P05", "XX000"] {
+            assert!(!leaves_connection_usable(&coded(state).into()), "{state}");
+        }
+        assert!(!leaves_connection_usable(&sqlx::Error::WorkerCrashed.into()));
+        assert!(leaves_connection_usable(&StepError::Again));
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub struct PostgresStats {
     pub commits: u64,
     /// Captures, claims, settles, acts and the like that these held; a batch counts its items.
     pub items: u64,
-    /// Groups that were done again item by item, because the database refused one of theirs.
+    /// Groups that were done again item by item, because the database refused one of theirs, or it was locked.
     pub isolated: u64,
     /// Transactions that were done again, because another one was in their way.
     pub conflicts: u64,

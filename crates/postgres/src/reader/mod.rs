@@ -136,7 +136,7 @@ impl Snapshot {
     /// the connection is closed, and nothing else.
     pub(crate) async fn end<T>(mut self, read: Result<T, StepError>) -> Result<T, StepError> {
         let told = match &read {
-            Ok(_) | Err(StepError::Row(_) | StepError::Again) => true,
+            Ok(_) | Err(StepError::Row(_) | StepError::Again | StepError::TooManyKeys) => true,
             // The server answered, so that the connection is sound.
             Err(StepError::Sql(error)) => sqlstate(error).is_some(),
         };

@@ -15,11 +15,16 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Answers, Session, Work, fold::Unfolded, limits::NearScopes, marks::Marks};
+use super::{
+    Answers, Session, Work, fold::Unfolded, limits::NearScopes, locks::MAX_KEYS, marks::Marks,
+};
 use crate::{
     config::PostgresConfig,
     connect::{self, Level},
-    error::{BACKEND, Phase, StepError, classify, is_conflict, is_fault_of_row},
+    error::{
+        BACKEND, Phase, StepError, classify, is_conflict, is_fault_of_row, is_lock_timeout,
+        leaves_connection_usable,
+    },
     facets::FacetCache,
     store::PostgresStats,
     time::StoreTime,
@@ -111,9 +116,9 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         let task = async move {
-            let limit = engine.config.answer_timeout;
-            match timeout(limit, Arc::clone(&engine.writers).acquire_owned()).await {
-                Ok(Ok(_permit)) => engine.write::<W>(&items).await,
+            let end = engine.end();
+            match timeout_at(end, Arc::clone(&engine.writers).acquire_owned()).await {
+                Ok(Ok(_permit)) => engine.write::<W>(&items, end).await,
                 Ok(Err(_)) | Err(_) => fail_all::<W>(items.len(), &busy(W::OPERATION)),
             }
         };
@@ -126,9 +131,17 @@ impl Engine {
         }
     }
 
-    /// Runs transactions to their end, within the answer timeout.
-    pub(crate) async fn write<W: Work>(self: &Arc<Self>, items: &[W::Item]) -> Answers<W> {
-        let end = Instant::now() + self.config.answer_timeout;
+    /// When whoever asks now is to be answered at the latest.
+    pub(crate) fn end(&self) -> Instant {
+        Instant::now() + self.config.answer_timeout
+    }
+
+    /// Runs transactions to their end, until `end` at most.
+    pub(crate) async fn write<W: Work>(
+        self: &Arc<Self>,
+        items: &[W::Item],
+        end: Instant,
+    ) -> Answers<W> {
         let mut answers = Vec::with_capacity(items.len());
         let mut left = items;
         for chunk in W::chunks(items) {
@@ -139,27 +152,30 @@ impl Engine {
         answers
     }
 
-    /// Runs one transaction to its end; after a fault of a row, one for each item, so that the others go through.
+    /// Runs one transaction to its end; where fewer items at a time can go through, one for each part of them.
     async fn write_chunk<W: Work>(self: &Arc<Self>, items: &[W::Item], end: Instant) -> Answers<W> {
-        let error = match self.write_once::<W>(items, end).await {
+        let failed = match self.write_once::<W>(items, end).await {
             Ok(answers) => return answers,
-            Err(Failed { fault_of_row: true, .. }) if items.len() > 1 => {
-                self.counts.isolated.fetch_add(1, Ordering::Relaxed);
-                let mut answers = Vec::with_capacity(items.len());
-                for item in items.chunks(1) {
-                    answers.extend(match self.write_once::<W>(item, end).await {
-                        Ok(answers) => answers,
-                        Err(failed) => self.fail::<W>(1, failed),
-                    });
-                }
-                return answers;
-            }
             Err(failed) => failed,
         };
-        self.fail::<W>(items.len(), error)
+        let Some(most) = failed.parts.filter(|most| items.len() > *most) else {
+            return self.fail::<W>(items.len(), failed);
+        };
+        if most == 1 {
+            self.counts.isolated.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut answers = Vec::with_capacity(items.len());
+        for part in items.chunks(most) {
+            answers.extend(Box::pin(self.write_chunk::<W>(part, end)).await);
+        }
+        answers
     }
 
-    fn fail<W: Work>(&self, asked: usize, Failed { error, fault_of_row }: Failed) -> Answers<W> {
+    fn fail<W: Work>(
+        &self,
+        asked: usize,
+        Failed { error, fault_of_row, parts: _ }: Failed,
+    ) -> Answers<W> {
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
         if fault_of_row && asked == 1 {
             return vec![Err(W::refuse(error))];
@@ -182,7 +198,10 @@ impl Engine {
             }
             Ok(Err(error)) => {
                 let fault_of_row = phase == Phase::BeforeCommit && is_fault_of_row(&error);
-                Err(Failed { error: classify(W::OPERATION, phase, error), fault_of_row })
+                let of_one = fault_of_row || W::APART_WHEN_BLOCKED && is_lock_timeout(&error);
+                let too_many = matches!(error, StepError::TooManyKeys);
+                let parts = if of_one { Some(1) } else { too_many.then_some(MAX_KEYS) };
+                Err(Failed { error: classify(W::OPERATION, phase, error), fault_of_row, parts })
             }
             Err(_) => {
                 let late = BackendError::new(BACKEND, W::OPERATION, BackendKind::Timeout);
@@ -191,7 +210,7 @@ impl Engine {
                     Phase::BeforeCommit => late.retryable().not_applied(),
                     Phase::Commit => late.retryable(),
                 };
-                Err(Failed { error, fault_of_row: false })
+                Err(Failed { error, fault_of_row: false, parts: None })
             }
         }
     }
@@ -207,15 +226,24 @@ impl Engine {
             let error = match W::run(&mut session, items).await {
                 Ok(answers) => {
                     *phase = Phase::Commit;
-                    session.commit().await?;
-                    return Ok(answers);
+                    match session.commit().await {
+                        Ok(()) => return Ok(answers),
+                        Err(error) => error,
+                    }
                 }
-                Err(error) => error,
+                Err(error) => {
+                    // Whatever may be wrong with the connection itself goes with it.
+                    if leaves_connection_usable(&error) {
+                        session.roll_back().await;
+                    }
+                    error
+                }
             };
-            session.roll_back().await;
+            // Each conflict is told before anything is applied, also by a commit.
             if !is_conflict(&error) || tries >= TRIES {
                 return Err(error);
             }
+            *phase = Phase::BeforeCommit;
             tries += 1;
             self.counts.conflicts.fetch_add(1, Ordering::Relaxed);
         }
@@ -225,8 +253,10 @@ impl Engine {
 /// A transaction that was not committed, as far as is known.
 struct Failed {
     error: BackendError,
-    /// The database refused a row of it, so others may go through without that one.
+    /// The database refused a row of it.
     fault_of_row: bool,
+    /// How many items at a time may go through: one, where one is at fault.
+    parts: Option<usize>,
 }
 
 /// The same error for everyone.
@@ -247,13 +277,16 @@ const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL j
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ";
 
 /// Settings for one transaction stand inside it, because behind a pooler the session is somebody else's afterwards.
+///
+/// Who waits for a lock reads what is there in the next statement. At a stricter level, which a role or a database may
+/// have as its default, that would be what was there when the transaction began.
 fn begin(config: &PostgresConfig, commit: &'static str) -> SqlStr {
     let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
     let idle = config.answer_timeout.as_millis();
     // Safe: constants and numbers.
     AssertSqlSafe(format!(
-        "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
-         SET LOCAL idle_in_transaction_session_timeout = {idle}; \
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {statement}; \
+         SET LOCAL lock_timeout = {lock}; SET LOCAL idle_in_transaction_session_timeout = {idle}; \
          SET LOCAL synchronous_commit = {commit}; {PLANS}\
          SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     ))

@@ -6,11 +6,11 @@
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
-use baldur_core::BackendError;
+use baldur_core::{BackendError, BackendKind};
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::JoinSet,
-    time::timeout,
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     engine::{busy, fail_all},
     fold,
 };
-use crate::error::closed;
+use crate::error::{BACKEND, closed};
 
 /// So many transactions of a kind run at a time, however few rows they have.
 const FEW: usize = 1;
@@ -26,9 +26,14 @@ const FEW: usize = 1;
 /// So many rows are worth one more.
 const ENOUGH: usize = 64;
 
+/// One that takes longer waits for a lock or for the network; others don't wait for it.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// The write of one caller, and where its answers go.
 struct Waiting<W: Work> {
     items: Vec<W::Item>,
+    /// When the caller is to be answered at the latest.
+    end: Instant,
     reply: oneshot::Sender<Answers<W>>,
 }
 
@@ -51,14 +56,19 @@ impl<W: Work> Queue<W> {
         if asked == 0 {
             return Vec::new();
         }
+        let end = engine.end();
         let (reply, answers) = oneshot::channel();
-        let sent =
-            self.sender.send_timeout(Waiting { items, reply }, engine.config.acquire_timeout);
+        let limit = engine.config.acquire_timeout.min(engine.config.answer_timeout);
+        let sent = self.sender.send_timeout(Waiting { items, end, reply }, limit);
         let error: BackendError = match sent.await {
-            Ok(()) => match answers.await {
-                Ok(answers) => return answers,
+            Ok(()) => match timeout_at(end + GRACE, answers).await {
+                Ok(Ok(answers)) => return answers,
                 // The task of the writer panicked or was ended with its runtime.
-                Err(gone) => lost(W::OPERATION).because(gone),
+                Ok(Err(gone)) => lost(W::OPERATION).because(gone),
+                // It shares a transaction with some that came later, and that goes on.
+                Err(_) => {
+                    BackendError::new(BACKEND, W::OPERATION, BackendKind::Timeout).retryable()
+                }
             },
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => busy(W::OPERATION),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => closed(W::OPERATION),
@@ -67,9 +77,11 @@ impl<W: Work> Queue<W> {
     }
 }
 
+/// How long a caller waits for a writer to say that it had no time, since that answer says more.
+const GRACE: Duration = Duration::from_millis(200);
+
 fn lost(operation: &'static str) -> BackendError {
-    BackendError::new(crate::error::BACKEND, operation, baldur_core::BackendKind::Unavailable)
-        .retryable()
+    BackendError::new(BACKEND, operation, BackendKind::Unavailable).retryable()
 }
 
 /// How the tasks of a store learn that they are to end, and tell that they have.
@@ -100,12 +112,12 @@ async fn serve<W: Work>(
             first = waiting.recv() => first,
         };
         let Some(first) = first else { break };
+        let first_end = first.end;
         let mut group = Group::of(first);
         turn(&mut group, &mut waiting, &mut running).await;
-        let limit = engine.config.answer_timeout;
-        let permit = timeout(limit, Arc::clone(&engine.writers).acquire_owned()).await;
+        let permit = timeout_at(first_end, Arc::clone(&engine.writers).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
-            for Waiting { items, reply } in group.waiting {
+            for Waiting { items, end: _, reply } in group.waiting {
                 // Who went away does not hear it.
                 let _ = reply.send(fail_all::<W>(items.len(), &busy(W::OPERATION)));
             }
@@ -122,13 +134,16 @@ async fn serve<W: Work>(
     while running.join_next().await.is_some() {}
 }
 
-/// Waits until few transactions run, or there are enough rows for one more, and takes along what comes meanwhile.
+/// Waits a little until few transactions run, or there are enough rows for one more, and takes along what comes
+/// meanwhile.
 async fn turn<W: Work>(
     group: &mut Group<W>,
     waiting: &mut mpsc::Receiver<Waiting<W>>,
     running: &mut JoinSet<()>,
 ) {
     while running.try_join_next().is_some() {}
+    let patience = sleep_until(Instant::now() + PATIENCE);
+    tokio::pin!(patience);
     while running.len() >= FEW && group.rows < ENOUGH {
         tokio::select! {
             next = waiting.recv() => match next {
@@ -136,6 +151,7 @@ async fn turn<W: Work>(
                 None => return,
             },
             _ = running.join_next() => {}
+            () = &mut patience => return,
         }
     }
 }
@@ -176,11 +192,13 @@ impl<W: Work> Group<W> {
 async fn run<W: Work>(engine: &Arc<Engine>, group: Vec<Waiting<W>>) {
     let mut items = Vec::with_capacity(group.iter().map(|waiting| waiting.items.len()).sum());
     let mut callers = Vec::with_capacity(group.len());
+    // Who came last has the most time left; the others don't wait for it.
+    let end = group.iter().map(|waiting| waiting.end).max().unwrap_or_else(|| engine.end());
     for waiting in group {
         callers.push((waiting.items.len(), waiting.reply));
         items.extend(waiting.items);
     }
-    let mut answers = engine.write::<W>(&items).await.into_iter();
+    let mut answers = engine.write::<W>(&items, end).await.into_iter();
     for (asked, reply) in callers {
         // Who went away does not hear it; what was done stays done.
         let _ = reply.send(answers.by_ref().take(asked).collect());

@@ -10,8 +10,8 @@
 //!
 //! 1. limits of live entries, of the domain and then of all (`locks::Scope`);
 //! 2. dedup keys and order keys, by number (`locks::keys`): who adds an entry with a key, or moves one of an order
-//!    key into or out of the live ones, holds the key, unless there are too many of them for
-//!    one transaction (`heads` keeps the order without them too);
+//!    key into or out of the live ones, holds the key; where there are too many of them for one transaction, the
+//!    items are spread over several (`heads` keeps the order without keys too);
 //! 3. rows of `states`, by id; claims of due entries and lapses take those that nobody holds (`SKIP LOCKED`), and
 //!    lapses then only those keys that nobody holds;
 //! 4. new combinations of `facet_keys`.

@@ -102,14 +102,19 @@ impl Session {
     }
 
     /// Where these entries stand, locked until the end of the transaction, and with them the order keys that they have.
-    /// Unknown ones are not there.
+    /// Unknown ones are not there. [`StepError::TooManyKeys`] when they may have more keys than a transaction locks.
     pub(crate) async fn lock_standings(
         &mut self,
         ids: impl IntoIterator<Item = EntryId>,
     ) -> Result<HashMap<EntryId, Standing>, StepError> {
         let ids = uuids(ids);
         let query = sqlx::query(LOCK).bind(self.ns).bind(&ids[..]).bind(limit(MAX_KEYS));
-        self.standings_by(query, ids.is_empty()).await
+        let standings = self.standings_by(query, ids.is_empty()).await?;
+        // Perhaps there are no such entries; fewer of them at a time find out.
+        if standings.is_empty() && ids.len() > MAX_KEYS {
+            return Err(StepError::TooManyKeys);
+        }
+        Ok(standings)
     }
 
     /// As [`Self::lock_standings`], without the order keys: for who changes nothing that decides which entry of a key
@@ -197,8 +202,7 @@ macro_rules! lock_and_read {
     };
 }
 
-/// Order keys first, by number, then rows. Above [`MAX_KEYS`] keys it takes none: they keep
-/// transactions from waiting in two orders, and what is right does not depend on them (see [`heads`](super::heads)).
+/// Order keys first, by number, then rows. Above [`MAX_KEYS`] keys it takes none and finds no row.
 pub(crate) const LOCK: &str = lock_and_read!(
     concat!(
         "keys AS MATERIALIZED (SELECT DISTINCT ",
@@ -209,7 +213,7 @@ pub(crate) const LOCK: &str = lock_and_read!(
          held AS MATERIALIZED (SELECT pg_advisory_xact_lock(k.n) FROM \
          (SELECT n FROM keys WHERE (SELECT count(*) FROM keys) <= $3 ORDER BY n) k), "
     ),
-    "(SELECT count(*) FROM held) >= 0 AND "
+    "(SELECT count(*) FROM keys) <= $3 AND (SELECT count(*) FROM held) >= 0 AND "
 );
 
 /// Rows only.

@@ -44,6 +44,7 @@ impl Work for Extending {
     type Error = ClaimError;
 
     const OPERATION: &'static str = "extend";
+    const APART_WHEN_BLOCKED: bool = true;
 
     async fn run(session: &mut Session, items: &[Self::Item]) -> Result<Answers<Self>, StepError> {
         let locked = session.lock_rows(items.iter().map(|(claim, _)| claim.id)).await?;
@@ -67,6 +68,7 @@ impl Work for Settling {
     type Error = ClaimError;
 
     const OPERATION: &'static str = "settle";
+    const APART_WHEN_BLOCKED: bool = true;
 
     async fn run(session: &mut Session, items: &[Settle]) -> Result<Answers<Self>, StepError> {
         let locked = session.lock_standings(items.iter().map(|settle| settle.id)).await?;
@@ -109,6 +111,7 @@ impl Work for Acting {
     type Error = ClaimError;
 
     const OPERATION: &'static str = "apply";
+    const APART_WHEN_BLOCKED: bool = true;
 
     async fn run(session: &mut Session, items: &[Act]) -> Result<Answers<Self>, StepError> {
         let locked = session.lock_standings(items.iter().map(|act| act.id)).await?;

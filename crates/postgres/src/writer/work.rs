@@ -22,6 +22,10 @@ pub(crate) trait Work: Sized + Send + 'static {
     /// Its name in errors.
     const OPERATION: &'static str;
 
+    /// Whether items are done one by one after they waited in vain for a lock, so that only those fail that somebody is in
+    /// the way of: for writes that lock what their items name, and wait for nothing that all of them need.
+    const APART_WHEN_BLOCKED: bool = false;
+
     /// Does it for all items, one after the other, inside the open transaction. It may be done again from its start,
     /// in a new transaction, when another one was in its way.
     fn run(

@@ -21,9 +21,16 @@ use crate::{
     lab::Lab,
 };
 
-const KEYS: usize = 3;
 const WORKERS: usize = 6;
-const STEPS: usize = 60;
+
+/// How much is done.
+#[derive(Clone, Copy)]
+struct Scale {
+    keys: usize,
+    steps: usize,
+    /// How many entries an act is for.
+    acts: usize,
+}
 
 /// Keys of which two entries are claimed, or whose head is not the only one, not live, or not the one that is claimed.
 const BROKEN: &str = "SELECT count(*) FROM (SELECT order_key FROM baldur.states \
@@ -48,6 +55,7 @@ struct Worker {
     store: PostgresStore,
     known: Arc<Mutex<Vec<EntryId>>>,
     dice: Dice,
+    scale: Scale,
 }
 
 impl Worker {
@@ -60,7 +68,7 @@ impl Worker {
             }
             4 => {
                 let terms = ClaimTerms { force: true, ..self.lab.terms() };
-                let some = self.some();
+                let some = self.some(4);
                 let claim = ClaimBatch { terms, ..self.lab.by_id(&some) };
                 self.replay(claim).await;
             }
@@ -73,7 +81,7 @@ impl Worker {
         let (lab, dice) = (&self.lab, &mut self.dice);
         let captures = (0..3).map(|_| {
             let at = lab.clock_at(Duration::from_secs(dice.roll(1000) as u64));
-            let key = format!("key {}", dice.roll(KEYS));
+            let key = format!("key {}", dice.roll(self.scale.keys));
             lab.captures.an_op().order_key(&key).created_at(at).build()
         });
         let kept = self.store.capture_batch(captures.collect()).await;
@@ -81,9 +89,9 @@ impl Worker {
         self.known.lock().expect("no panic").extend(kept);
     }
 
-    fn some(&mut self) -> Vec<EntryId> {
+    fn some(&mut self, count: usize) -> Vec<EntryId> {
         let known = self.known.lock().expect("no panic");
-        let count = 4.min(known.len());
+        let count = count.min(known.len());
         let start = self.dice.roll(known.len() - count + 1);
         known[start..start + count].to_vec()
     }
@@ -105,7 +113,7 @@ impl Worker {
     }
 
     async fn act(&mut self) {
-        let acts = self.some().into_iter().map(|id| {
+        let acts = self.some(self.scale.acts).into_iter().map(|id| {
             let action = match self.dice.roll(5) {
                 0 => Action::Resolve { note: "by hand".to_owned() },
                 1 => Action::Review,
@@ -123,10 +131,20 @@ impl Worker {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_has_one_head_and_one_claim_at_any_time() {
+    work(Scale { keys: 3, steps: 60, acts: 4 }).await;
+}
+
+/// Acts for more keys than one transaction locks don't end in deadlocks either.
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_has_when_there_are_more_than_one_transaction_locks() {
+    work(Scale { keys: 90, steps: 30, acts: 150 }).await;
+}
+
+async fn work(scale: Scale) {
     let lab = Arc::new(Lab::new().await);
     let stores = [lab.store.clone(), lab.another().await];
-    let first =
-        (0..12).map(|n| lab.captures.an_op().order_key(&format!("key {}", n % KEYS)).build());
+    let first = (0..scale.keys * 3)
+        .map(|n| lab.captures.an_op().order_key(&format!("key {}", n % scale.keys)).build());
     let known = Arc::new(Mutex::new(lab.keep_all(first.collect()).await));
     let ns = lab.ns().await.to_string();
     let over = Arc::new(AtomicBool::new(false));
@@ -146,9 +164,9 @@ async fn a_key_has_one_head_and_one_claim_at_any_time() {
     let workers = (0..WORKERS).map(|n| {
         let (lab, known) = (Arc::clone(&lab), Arc::clone(&known));
         let dice = Dice::new(n as u64 + 40);
-        let mut worker = Worker { lab, store: stores[n % 2].clone(), known, dice };
+        let mut worker = Worker { lab, store: stores[n % 2].clone(), known, dice, scale };
         tokio::spawn(async move {
-            for _ in 0..STEPS {
+            for _ in 0..scale.steps {
                 worker.step().await;
             }
         })

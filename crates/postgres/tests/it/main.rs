@@ -23,3 +23,4 @@ mod poolers;
 mod reads;
 mod settles;
 mod support;
+mod transactions;
