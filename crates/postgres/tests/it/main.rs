@@ -5,6 +5,7 @@ mod claiming;
 mod claims;
 mod counters;
 mod database;
+mod enlisting;
 mod group_commit;
 mod heads;
 mod lab;
