@@ -251,14 +251,17 @@ const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL j
      SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ";
 
-/// Settings for one transaction stand inside it, because behind a pooler the session is somebody else's afterwards.
+/// Settings for one transaction stand inside it, because behind a pooler the session is somebody else's afterwards. So does
+/// the isolation level, whatever the default of the role or database is: what is read after a lock was waited for must be
+/// as new as the lock.
 fn begin(config: &PostgresConfig, local: bool) -> SqlStr {
     let commit = if local { "SET LOCAL synchronous_commit = local; " } else { "" };
     let (statement, lock) = (config.statement_timeout.as_millis(), config.lock_timeout.as_millis());
     let idle = config.answer_timeout.as_millis();
     // Safe: constants and numbers.
     AssertSqlSafe(format!(
-        "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+        "BEGIN ISOLATION LEVEL READ COMMITTED; \
+         SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
          SET LOCAL idle_in_transaction_session_timeout = {idle}; {commit}{PLANS}\
          SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     ))

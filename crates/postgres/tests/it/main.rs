@@ -10,6 +10,7 @@ mod group_commit;
 mod heads;
 mod lab;
 mod migrations;
+mod opening;
 mod poolers;
 mod reads;
 mod settles;
