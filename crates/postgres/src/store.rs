@@ -74,7 +74,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// - `Refused` for settings out of range.
+    /// - `Refused` for settings out of range, a database that is not in UTF8, and a direct URL of another database.
     /// - `Corrupt` when the schema is newer than the program, or not the program's.
     /// - `Unavailable` when the server can't be reached, or does not let us in.
     pub async fn open(config: PostgresConfig) -> Result<Self, BackendError> {
