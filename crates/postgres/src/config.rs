@@ -27,6 +27,37 @@ impl PostgresUrl {
     }
 }
 
+/// What a URL with other parameters is told.
+const PARAMETERS: &str = "the URL has a parameter that is not known; there are sslmode, sslrootcert, sslcert, sslkey, host, \
+     hostaddr, port, dbname, user, password, application_name, options and statement-cache-capacity";
+
+/// The parameters that the driver knows. Written plainly, since no name needs to be encoded.
+fn is_known(name: &str) -> bool {
+    const KNOWN: [&str; 18] = [
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+    ];
+    // Such as `options[geqo]`, whose brackets may be encoded.
+    KNOWN.contains(&name)
+        || ["options[", "options%5B", "options%5b"].iter().any(|start| name.starts_with(start))
+}
+
 impl FromStr for PostgresUrl {
     type Err = BackendError;
 
@@ -41,6 +72,13 @@ impl FromStr for PostgresUrl {
         };
         if !(text.starts_with("postgres://") || text.starts_with("postgresql://")) {
             return Err(refused());
+        }
+        // The driver leaves out what it does not know, and logs it with its value, which may be a secret. A mistyped
+        // `sslmode` left out is a connection that nobody protects.
+        let parameters = text.split_once('?').map_or("", |(_, parameters)| parameters);
+        let mut names = parameters.split(['&', '#']).filter_map(|one| one.split('=').next());
+        if !names.all(|name| name.is_empty() || is_known(name)) {
+            return Err(said("open", BackendKind::Refused, PARAMETERS));
         }
         // The driver's own message may quote the password.
         let options = text.parse::<PgConnectOptions>().map_err(|_| refused())?;

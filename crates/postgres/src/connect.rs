@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use baldur_core::BackendError;
+use baldur_core::{BackendError, BackendKind};
 use sqlx::{
     ConnectOptions, Connection as _, PgConnection, PgPool, Postgres,
     pool::PoolConnection,
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     config::{PostgresConfig, PostgresUrl},
-    error::{Phase, StepError, classify},
+    error::{Phase, StepError, classify, said},
 };
 
 /// What the server's lists of connections call us.
@@ -60,6 +60,21 @@ pub(crate) async fn direct(config: &PostgresConfig) -> Result<PgConnection, Back
     let connected = timeout(config.acquire_timeout, options.connect()).await;
     let late = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
     connected.unwrap_or_else(|_| Err(late())).map_err(failed)
+}
+
+/// Refuses a database that can't hold every text: it would refuse captures one by one, for a letter in a name.
+pub(crate) async fn check_encoding(conn: &mut PgConnection) -> Result<(), BackendError> {
+    let failed = |error| classify("open", Phase::BeforeCommit, StepError::Sql(error));
+    let encoding: String = sqlx::query_scalar("SELECT current_setting('server_encoding')")
+        .fetch_one(conn)
+        .await
+        .map_err(failed)?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let sentence =
+        format!("the database has the encoding {encoding}; make one with ENCODING 'UTF8'");
+    Err(said("open", BackendKind::Refused, sentence))
 }
 
 /// What "stored" means on a server.

@@ -1,6 +1,7 @@
 //! Capturing inside a host's own transaction.
 
 use baldur_core::{
+    BackendKind,
     command::Capture,
     port::{CaptureError, Captured, Disposition, Durability},
     wire,
@@ -8,15 +9,21 @@ use baldur_core::{
 use sqlx::{Postgres, Transaction};
 
 use crate::{
-    error::{Phase, StepError, classify},
+    error::{Phase, StepError, classify, said},
     sql::uuids,
     store::PostgresStore,
 };
 
-/// Adds operations to the intake. One statement, so a failure leaves none of them.
+/// Adds operations to the intake, if the namespace has the number here that it has in the store's database. One statement,
+/// so a failure leaves none of them.
 const ENLIST: &str = "INSERT INTO baldur.intake (ns, id, at, form, body) \
      SELECT $1, v.id, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + v.n - 1, 'prepared', v.body \
-     FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY v(id, body, n) ORDER BY v.n";
+     FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY v(id, body, n) \
+     WHERE EXISTS (SELECT FROM baldur.namespaces n WHERE n.ns = $1 AND n.name = $4) ORDER BY v.n";
+
+/// Nothing was added, and the host's transaction goes on.
+const ELSEWHERE: &str =
+    "the transaction is not on the database of the store, or began before that was first opened";
 
 impl PostgresStore {
     /// Captures operations in a transaction of the host's own, on the database of this store: they exist if it commits, and
@@ -29,7 +36,8 @@ impl PostgresStore {
     /// # Errors
     ///
     /// Each item by itself for [`CaptureError::Invalid`], which changes nothing. When the database refuses, all others
-    /// fail together, and the transaction can only be rolled back.
+    /// fail together, and the transaction can only be rolled back; but `Refused` on the database of another store, where
+    /// the transaction can go on.
     pub async fn capture_in(
         &self,
         transaction: &mut Transaction<'_, Postgres>,
@@ -63,11 +71,18 @@ impl PostgresStore {
             .bind(engine.ns)
             .bind(uuids(valid.iter().map(|capture| capture.op.id)))
             .bind(&bodies[..])
+            .bind(namespace.as_str())
             .execute(&mut **transaction)
             .await;
-        if let Err(error) = enlisted {
+        let failed = match enlisted {
+            Ok(added) if added.rows_affected() == 0 => {
+                Some(said("enlist", BackendKind::Refused, ELSEWHERE))
+            }
+            Ok(_) => None,
             // The host's transaction is over, so whatever it did is not applied.
-            let error = classify("enlist", Phase::BeforeCommit, StepError::from(error));
+            Err(error) => Some(classify("enlist", Phase::BeforeCommit, StepError::from(error))),
+        };
+        if let Some(error) = failed {
             for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
                 *answer = Err(error.clone().into());
             }

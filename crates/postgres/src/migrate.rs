@@ -42,7 +42,9 @@ pub(crate) async fn migrate(conn: &mut PgConnection) -> Result<(), BackendError>
     if applied(conn).await.map_err(failed)?.is_some_and(|applied| check(&applied) == Ok(NEWEST)) {
         return Ok(());
     }
-    let mut transaction = conn.begin().await.map_err(failed)?;
+    // Whatever the default is: what is read after the lock must be as new as that.
+    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    let mut transaction = conn.begin_with(begin).await.map_err(failed)?;
     run(&mut transaction).await?;
     transaction
         .commit()
@@ -138,10 +140,7 @@ pub(crate) async fn problems(conn: &mut PgConnection) -> Result<Vec<String>, Ste
 
 /// The number of the namespace, given at its first use. Numbers stay: rows refer to them.
 pub(crate) async fn namespace(conn: &mut PgConnection, name: &str) -> Result<i32, BackendError> {
-    let find = "SELECT ns FROM baldur.namespaces WHERE name = $1";
-    let found: Option<i32> =
-        sqlx::query_scalar(find).bind(name).fetch_optional(&mut *conn).await.map_err(failed)?;
-    if let Some(ns) = found {
+    if let Some(ns) = number(conn, name).await? {
         return Ok(ns);
     }
     sqlx::query("INSERT INTO baldur.namespaces (name) VALUES ($1) ON CONFLICT DO NOTHING")
@@ -149,7 +148,16 @@ pub(crate) async fn namespace(conn: &mut PgConnection, name: &str) -> Result<i32
         .execute(&mut *conn)
         .await
         .map_err(failed)?;
-    sqlx::query_scalar(find).bind(name).fetch_one(conn).await.map_err(failed)
+    number(conn, name).await?.ok_or_else(|| failed(sqlx::Error::RowNotFound))
+}
+
+/// The number of the namespace, if it was ever used.
+pub(crate) async fn number(
+    conn: &mut PgConnection,
+    name: &str,
+) -> Result<Option<i32>, BackendError> {
+    let find = "SELECT ns FROM baldur.namespaces WHERE name = $1";
+    sqlx::query_scalar(find).bind(name).fetch_optional(conn).await.map_err(failed)
 }
 
 #[cfg(test)]

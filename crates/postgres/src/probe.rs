@@ -21,20 +21,25 @@ const ROUNDS: i64 = 4;
 const LOSES: &str = "a pooler on the way to the server loses prepared statements; use PgBouncer 1.21 or newer with \
      `max_prepared_statements` above 0, or session mode, or the server's own address";
 
-/// Runs the probe over two connections of its own.
+/// Runs the probe over two connections of its own. Answers one of them.
 ///
 /// # Errors
 ///
 /// `Refused` for a pooler that loses statements; else as for connecting.
-pub(crate) async fn probe(options: &PgConnectOptions) -> Result<(), BackendError> {
+pub(crate) async fn probe(options: &PgConnectOptions) -> Result<PgConnection, BackendError> {
     let failed = |error| classify("open", Phase::BeforeCommit, StepError::Sql(error));
     let mut one = PgConnection::connect_with(options).await.map_err(failed)?;
     let mut two = PgConnection::connect_with(options).await.map_err(failed)?;
     let probed = rounds(&mut one, &mut two).await;
-    // They did their work; how they end changes nothing.
-    let _ = one.close().await;
+    // What is no longer needed did its work; how it ends changes nothing.
     let _ = two.close().await;
-    probed
+    match probed {
+        Ok(()) => Ok(one),
+        Err(error) => {
+            let _ = one.close().await;
+            Err(error)
+        }
+    }
 }
 
 async fn rounds(one: &mut PgConnection, two: &mut PgConnection) -> Result<(), BackendError> {

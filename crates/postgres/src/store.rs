@@ -2,17 +2,14 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use baldur_core::{BackendError, BackendKind, Clock, name::Namespace};
 use sqlx::{Connection, PgConnection};
 use tokio::{
-    sync::OnceCell,
+    sync::{OnceCell, watch},
     time::{Instant, timeout},
 };
 
@@ -41,7 +38,8 @@ struct Inner {
     ready: OnceCell<Ready>,
     /// When the server was last looked for in vain, and what was wrong.
     failed: Mutex<Option<(Instant, BackendError)>>,
-    closed: AtomicBool,
+    /// Tells whoever opens it, too.
+    closed: watch::Sender<bool>,
 }
 
 /// What works once the server was reached.
@@ -75,7 +73,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// - `Refused` for settings out of range.
+    /// - `Refused` for settings out of range, a database that is not in UTF8, and a direct URL of another database.
     /// - `Corrupt` when the schema is newer than the program, or not the program's.
     /// - `Unavailable` when the server can't be reached, or does not let us in.
     pub async fn open(config: PostgresConfig) -> Result<Self, BackendError> {
@@ -108,7 +106,7 @@ impl PostgresStore {
     fn unopened(config: PostgresConfig, time: StoreTime) -> Result<Self, BackendError> {
         config.validate()?;
         let (ready, failed) = (OnceCell::new(), Mutex::new(None));
-        let closed = AtomicBool::new(false);
+        let closed = watch::Sender::new(false);
         Ok(Self { inner: Arc::new(Inner { config, time, ready, failed, closed }) })
     }
 
@@ -123,8 +121,10 @@ impl PostgresStore {
     ///
     /// Takes as long as what is queued, at most the answer timeout.
     pub async fn close(&self) {
-        self.inner.closed.store(true, Ordering::Release);
-        if let Some(Ready { engine, queues }) = self.inner.ready.get() {
+        let Inner { ready, closed, .. } = &*self.inner;
+        closed.send_replace(true);
+        // Who opens it at this moment gives up, or was just done: this waits for which of them, and opens nothing.
+        if let Ok(Ready { engine, queues }) = ready.get_or_try_init(async || Err(())).await {
             queues.close(engine.config.answer_timeout).await;
             engine.close().await;
         }
@@ -148,23 +148,24 @@ impl PostgresStore {
     /// What works, unless the store is closed or the server was never reached.
     async fn ready(&self, operation: &'static str) -> Result<&Ready, BackendError> {
         let Inner { config, time, ready, failed, closed: is_closed } = &*self.inner;
-        if is_closed.load(Ordering::Acquire) {
+        if *is_closed.borrow() {
             return Err(closed(operation));
         }
         let opening = || async {
+            let mut closing = is_closed.subscribe();
             let lock = || failed.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((at, error)) = &*lock()
                 && at.elapsed() < LOOK_AGAIN
             {
                 return Err(error.clone());
             }
-            match set_up(config, time).await {
-                Ok(ready) => Ok(ready),
-                Err(error) => {
-                    *lock() = Some((Instant::now(), error.clone()));
-                    Err(error)
-                }
-            }
+            let set_up = tokio::select! {
+                biased;
+                // Also when it was closed before.
+                _ = closing.wait_for(|closed| *closed) => return Err(closed(operation)),
+                set_up = set_up(config, time) => set_up,
+            };
+            set_up.inspect_err(|error| *lock() = Some((Instant::now(), error.clone())))
         };
         ready.get_or_try_init(opening).await
     }
@@ -216,7 +217,8 @@ async fn prepare(
     conn: &mut PgConnection,
     config: &PostgresConfig,
 ) -> Result<(i32, Level), BackendError> {
-    probe::probe(&connect::options(&config.url)).await?;
+    let mut writer = probe::probe(&connect::options(&config.url)).await?;
+    connect::check_encoding(conn).await?;
     if config.migrate {
         migrate::migrate(conn).await?;
     } else {
@@ -228,7 +230,14 @@ async fn prepare(
     }
     let ns = migrate::namespace(conn, config.namespace.as_str()).await?;
     reset(conn, ns).await.map_err(|error| classify("open", Phase::BeforeCommit, error))?;
-    let level = connect::level(conn).await?;
+    // The role that writes may have other settings than the one that migrates, and must not be somewhere else.
+    if migrate::number(&mut writer, config.namespace.as_str()).await? != Some(ns) {
+        let sentence = "`direct_url` leads to another database than `url`";
+        return Err(said("open", BackendKind::Refused, sentence));
+    }
+    let level = connect::level(&mut writer).await?;
+    // It did its work; how it ends changes nothing.
+    let _ = writer.close().await;
     Ok((ns, level))
 }
 
@@ -237,7 +246,7 @@ impl fmt::Debug for PostgresStore {
         f.debug_struct("PostgresStore")
             .field("url", &self.inner.config.url)
             .field("namespace", &self.inner.config.namespace)
-            .field("closed", &self.inner.closed.load(Ordering::Relaxed))
+            .field("closed", &*self.inner.closed.borrow())
             .finish_non_exhaustive()
     }
 }

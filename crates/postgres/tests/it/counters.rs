@@ -173,3 +173,34 @@ async fn a_watermark_of_another_cluster_starts_anew() {
     assert_eq!(counters, rows);
     store.close().await;
 }
+
+/// Somebody else changes the row of the namespace while it is being folded: the fold waits, and goes on with what is there
+/// then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fold_that_had_to_wait_counts_once() {
+    let lab = Lab::new().await;
+    let (mut host, mut witness, ns) = (lab.raw().await, lab.raw().await, lab.ns().await);
+    let waits =
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid)))";
+    let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut host).await;
+    let pid: i32 = pid.expect("a number");
+    let late = Instant::now() + Duration::from_secs(30);
+    let mut waited = false;
+    while !waited {
+        assert!(Instant::now() < late, "no fold ever comes while the row is held");
+        // It is folded soon, and before that the row is held by a later transaction, which does not hold it back.
+        lab.keep(lab.captures.an_op().build()).await.expect("a capture");
+        let mut transaction = host.begin().await.expect("it begins");
+        let touch = "UPDATE baldur.namespaces SET live = live WHERE ns = $1";
+        sqlx::query(touch).bind(ns).execute(&mut *transaction).await.expect("a row");
+        while !waited && deltas(&mut witness, ns).await > 0 && Instant::now() < late {
+            let asked = sqlx::query_scalar(waits).bind(pid).fetch_one(&mut witness).await;
+            waited = asked.expect("an answer");
+        }
+        transaction.commit().await.expect("it commits");
+    }
+    until_folded(&mut witness, ns, 0).await;
+    let (counted, rows) = both(&mut witness, ns).await;
+    assert_eq!(counted, rows);
+    lab.store.close().await;
+}

@@ -1,11 +1,8 @@
 //! Stores on the server that all tests share, each test in a namespace of its own.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use baldur_contract::{Captures, ManualClock, StoreUnderTest};
