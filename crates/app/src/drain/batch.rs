@@ -10,14 +10,11 @@ use baldur_core::{
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
 
-use super::{
-    Shared, Step,
-    suspect::{LOOK, is_definite},
-};
+use super::{Shared, Step, suspect::LOOK};
 use crate::{
     ledger::{Landing, landing_of},
     metrics,
-    spooling::{Known, refused_for_good},
+    spooling::{Known, refused_for_good, was_written},
 };
 
 /// How long an entry lives at least whose time ran out in the spool: the store expires it like any other, with evidence.
@@ -128,16 +125,16 @@ impl Shared {
         let mut answers = answers.into_iter();
         let mut kept = Vec::new();
         let mut through = None;
+        let mut written = false;
         for record in records {
             let id = record.capture.op.id;
             match answers.next() {
-                Some(Ok(captured)) => {
-                    kept.push((id, landing_of(id, &captured)));
+                Some(answer @ Ok(_)) => {
+                    written |= was_written(&answer);
+                    kept.extend(answer.map(|captured| (id, landing_of(id, &captured))));
                     through = Some(record.position);
                 }
                 Some(Err(error)) if refused_for_good(&error) => {
-                    // This is an answer too, whatever becomes of the record.
-                    self.parts.gate.up();
                     self.remove(through.take(), &mut kept).await?;
                     self.set_aside(&record, &error).await?;
                 }
@@ -145,13 +142,16 @@ impl Shared {
                     // What the store has is removed first, so that it is not asked for it again.
                     let removed = self.remove(through.take(), &mut kept).await;
                     let trouble = trouble(failed.as_ref());
-                    self.failed_at(&record, &trouble, answers.any(|answer| is_definite(&answer)));
+                    let takes_others = answers.any(|answer| was_written(&answer));
+                    self.failed_at(&record, failed.as_ref(), takes_others);
                     removed?;
                     return Err(trouble);
                 }
             }
         }
-        self.parts.gate.up();
+        if written {
+            self.parts.gate.up();
+        }
         self.remove(through, &mut kept).await
     }
 

@@ -25,8 +25,9 @@ pub struct DrainPolicy {
     pub look_every: Duration,
     /// How often to look for lanes whose process died.
     pub adopt_every: Duration,
-    /// How often in a row the store must have failed at a record, and have taken others each time, before the record is put
-    /// aside: 2 to 10 000; 0 for never, and then it holds up its lane for as long as the store fails at it.
+    /// How often in a row the store must have failed at a record, and have taken another one each time, before the record is put
+    /// aside: 2 to 10 000; 0 for never, and then it holds up its lane for as long as the store fails at it. A failure for want of
+    /// room, time or a lock counts only with another one that was new to the store, be it of the spool or of a caller.
     pub park_attempts: u32,
     /// For how long that must have gone on, whatever the number of attempts: 1 s to 7 days.
     pub park_after: Duration,

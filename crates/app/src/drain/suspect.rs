@@ -3,13 +3,16 @@
 //! A store that fails at a record says nothing of whether the record or the store is to blame. So after a failure another one is
 //! asked for: the next record that shares no key with those before it, or a caller's capture. Only when the store takes that one, the
 //! failure counts against the record. A store that is down is asked no more often than without this.
+//!
+//! A store that is full, or writes nothing for another reason, still answers for what it knows. So where the failure may be of that
+//! kind, only a record that is new to the store tells. What can't be kept is refused without the store, and never tells.
 
 use std::{collections::HashSet, time::Duration};
 
 use baldur_core::{
-    EntryId,
+    BackendKind, EntryId,
     name::{DedupKey, OrderKey},
-    port::Spooled,
+    port::{CaptureError, Spooled},
 };
 use tokio::time::Instant;
 
@@ -17,7 +20,10 @@ use super::{
     DrainPolicy, Shared, Step,
     batch::{Answer, trouble},
 };
-use crate::{ledger::Landing, spooling::refused_for_good};
+use crate::{
+    ledger::Landing,
+    spooling::{refused_for_good, was_written},
+};
 
 /// How many records are looked at to find one without the keys of those before it.
 pub(super) const LOOK: usize = 64;
@@ -25,6 +31,9 @@ pub(super) const LOOK: usize = 64;
 /// At which of the failures at others in a row a caller may try, too: the first one and every tenth. All that are looked at may be
 /// such records. In an outage that is one caller in a minute.
 const MISSES: usize = 10;
+
+/// How many records that tell nothing are passed over at once.
+const PASSED: usize = 8;
 
 /// The record that the store failed at last.
 #[derive(Clone, Debug)]
@@ -42,6 +51,12 @@ pub(super) struct Suspect {
     error: String,
     /// How often in a row the store failed at others, too.
     misses: usize,
+    /// Whether an answer for what the store knows already tells, after a failure like the last one.
+    reads_tell: bool,
+    /// Others that the store has.
+    known: HashSet<EntryId>,
+    /// Others that can't be kept.
+    refused: HashSet<EntryId>,
     /// Whether it was logged.
     told: bool,
 }
@@ -74,6 +89,17 @@ impl Suspect {
         self.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
+    /// Whether it is only a matter of time, so that no further record is to be spent on it.
+    fn is_convicted(&self, policy: &DrainPolicy) -> bool {
+        let attempts = policy.park_attempts;
+        attempts > 0 && self.strikes >= attempts && self.for_how_long() < policy.park_after
+    }
+
+    /// Whether this answer to another one shows that the store is well.
+    fn is_told_by(&self, answer: &Answer) -> bool {
+        was_written(answer) || (self.reads_tell && answer.is_ok())
+    }
+
     fn makes_way(&self, policy: &DrainPolicy) -> bool {
         let attempts = policy.park_attempts;
         attempts > 0 && self.strikes >= attempts && self.for_how_long() >= policy.park_after
@@ -82,8 +108,8 @@ impl Suspect {
 
 impl Shared {
     /// The store failed at a record. `takes_others` says whether it took any behind it in the same batch.
-    pub(super) fn failed_at(&self, record: &Spooled, error: &str, takes_others: bool) {
-        let id = record.capture.op.id;
+    pub(super) fn failed_at(&self, record: &Spooled, failed: Option<&Answer>, takes_others: bool) {
+        let (id, error) = (record.capture.op.id, trouble(failed));
         let mut slot = self.suspect();
         let known = slot.take().filter(|suspect| suspect.id == id);
         let mut suspect = known.unwrap_or_else(|| Suspect {
@@ -95,9 +121,13 @@ impl Shared {
             since: None,
             error: String::new(),
             misses: 0,
+            reads_tell: true,
+            known: HashSet::new(),
+            refused: HashSet::new(),
             told: false,
         });
-        error.clone_into(&mut suspect.error);
+        suspect.error.clone_from(&error);
+        suspect.reads_tell = !may_be_of_writes(failed);
         suspect.turn = if takes_others { Turn::Record } else { Turn::Another };
         suspect.open = true;
         // A record that fails beside others says nothing about the store any more.
@@ -139,7 +169,8 @@ impl Shared {
                 Some(Others::Taken)
             }
             Turn::Record => None,
-            Turn::Another => Some(self.ask_for_another(&suspect, &records).await),
+            Turn::Another if self.parts.gate.is_up() && suspect.is_convicted(&self.policy) => None,
+            Turn::Another => Some(self.ask_for_another(&mut suspect, &records).await),
         };
         match &others {
             Some(Others::Taken) => suspect.strike(),
@@ -164,24 +195,36 @@ impl Shared {
         }
     }
 
-    async fn ask_for_another(&self, suspect: &Suspect, records: &[Spooled]) -> Others {
-        let others = without_the_keys_before(records);
+    async fn ask_for_another(&self, suspect: &mut Suspect, records: &[Spooled]) -> Others {
+        let mut others = without_the_keys_before(records);
+        others.retain(|other| {
+            let id = &other.capture.op.id;
+            !suspect.refused.contains(id) && (suspect.reads_tell || !suspect.known.contains(id))
+        });
         // Another one each time: the store may fail at several.
         let turn = suspect.misses.checked_rem(others.len()).unwrap_or(0);
-        let Some(other) = others.get(turn) else { return Others::None };
-        // It stays in its place: when its turn comes the store knows its id.
-        match self.keep(vec![self.due(other)]).await.pop() {
-            Some(answer) if is_definite(&answer) => {
-                self.parts.gate.up();
-                Others::Taken
-            }
-            failed => {
-                if suspect.strikes == 0 {
-                    self.parts.gate.down();
+        others.rotate_left(turn);
+        for other in others.into_iter().take(PASSED) {
+            // It stays in its place: when its turn comes the store knows its id.
+            match self.keep(vec![self.due(other)]).await.pop() {
+                Some(answer) if is_definite(&answer) => {
+                    let settled =
+                        if answer.is_ok() { &mut suspect.known } else { &mut suspect.refused };
+                    settled.insert(other.capture.op.id);
+                    if suspect.is_told_by(&answer) {
+                        self.parts.gate.up();
+                        return Others::Taken;
+                    }
                 }
-                Others::Failed(trouble(failed.as_ref()))
+                failed => {
+                    if suspect.strikes == 0 {
+                        self.parts.gate.down();
+                    }
+                    return Others::Failed(trouble(failed.as_ref()));
+                }
             }
         }
+        Others::None
     }
 
     /// Puts a record aside that the store fails at, so that those behind it get their turn.
@@ -204,12 +247,21 @@ impl Shared {
     }
 }
 
-/// Whether the store is well enough to say what becomes of a record.
-pub(super) fn is_definite(answer: &Answer) -> bool {
+/// Whether it is settled what becomes of a record.
+fn is_definite(answer: &Answer) -> bool {
     match answer {
         Ok(_) => true,
         Err(error) => refused_for_good(error),
     }
+}
+
+/// Whether a store may fail like this at all that it would have to write, and at nothing that it only has to read.
+fn may_be_of_writes(failed: Option<&Answer>) -> bool {
+    let Some(Err(CaptureError::Backend(error))) = failed else { return false };
+    matches!(
+        error.kind(),
+        BackendKind::Full | BackendKind::ReadOnly | BackendKind::Busy | BackendKind::Timeout
+    )
 }
 
 /// The records whose keys none before them has: each may be stored before those, since nothing says which of them comes first.

@@ -23,7 +23,7 @@ pub enum Account<'a> {
     Queued,
     /// A store or spool was asked, and has not answered yet.
     InFlight,
-    /// It was certainly not kept, and whoever captured it was told so, or a log was. Only grows.
+    /// It is not known to be kept, and whoever captured it was told so, or a log was; the reason says how certain that is. Only grows.
     Rejected(RejectReason),
     /// A policy, or the end of the process, threw it away. Only grows.
     Dropped(DropReason, &'a Domain),

@@ -39,7 +39,7 @@ pub const CAPTURE_REJECTED: Metric = Metric {
     name: "baldur_capture_rejected_total",
     kind: Kind::Counter,
     labels: &["reason"],
-    help: "Captures that were certainly not kept, by reason.",
+    help: "Captures that are not known to be kept, by reason; those that were set aside or parked are in a file for people, and what was parked or lost_or_merged the store may have all the same.",
 };
 
 /// Captures that were thrown away.

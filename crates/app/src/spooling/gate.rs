@@ -19,7 +19,7 @@ pub(crate) struct Gate {
     pause: Duration,
     /// When the next caller may try, while the store is down.
     next_trial: Mutex<Instant>,
-    /// How often the store answered.
+    /// How often the store wrote what it was given.
     answered: AtomicU64,
     /// One caller may try although the drainer asks, since what it asks for doesn't tell.
     callers_try: AtomicBool,
@@ -56,7 +56,7 @@ impl Gate {
         nobody_else() || self.callers_try.swap(false, Ordering::Relaxed)
     }
 
-    /// How often the store answered. Whoever sees it grow knows that the store was well in between.
+    /// How often the store wrote what it was given. Whoever sees it grow knows that the store was well in between.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
@@ -66,7 +66,7 @@ impl Gate {
         self.callers_try.store(may, Ordering::Relaxed);
     }
 
-    /// The store answered.
+    /// The store wrote what it was given.
     pub(crate) fn up(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
         if self.set(true) {

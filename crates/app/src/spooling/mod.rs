@@ -152,8 +152,11 @@ impl Parts {
         let mut said = self.ask_in_time(captures, give_up_early).await.into_iter();
         let count = items.len();
         let mut left = Vec::new();
+        let mut written = false;
         for mut item in items {
-            match said.next().unwrap_or_else(|| Err(unanswered())) {
+            let said = said.next().unwrap_or_else(|| Err(unanswered()));
+            written |= was_written(&said);
+            match said {
                 Ok(kept) => answers[item.at] = Some(Ok(kept)),
                 Err(error) if refused_for_good(&error) => answers[item.at] = Some(Err(error)),
                 Err(error) => {
@@ -162,7 +165,7 @@ impl Parts {
                 }
             }
         }
-        if left.is_empty() {
+        if left.is_empty() && written {
             self.gate.up();
         } else if left.len() == count {
             self.gate.down();
@@ -266,6 +269,12 @@ pub(crate) fn refused_for_good(error: &CaptureError) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the store wrote something for this. What it knows already, or refuses, may be answered by a store that takes
+/// nothing: one without room answers what it can read, and what can't be kept is refused without asking.
+pub(crate) fn was_written(answer: &Result<Captured, CaptureError>) -> bool {
+    matches!(answer, Ok(kept) if kept.disposition != Disposition::Repeated)
 }
 
 fn no_answer(kind: BackendKind) -> CaptureError {

@@ -17,7 +17,7 @@ use baldur_core::{
 use super::{
     plant::keyed,
     shelf::{Shelf, Trouble},
-    wire::{FAILS, Fault, SPOILS, Wire},
+    wire::{FAILS, Fault, REFUSED, SPOILS, Wire},
 };
 use crate::world::{SECOND, World, op, virtual_time};
 
@@ -152,6 +152,49 @@ async fn outages_that_come_and_go_put_nothing_aside() {
     yard.wire.is_in(Fault::None);
     yard.is_drained().await;
     assert_eq!((yard.aside(), yard.arrived().len()), (vec![], ids.len()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_knows_already_does_not_tell_that_it_takes_others() {
+    let mut ops: Vec<_> = (0..30).map(|_| good()).collect();
+    ops[0] = bad(FAILS);
+    let (yard, ids) = Yard::with(ops, DrainPolicy::default()).await;
+    virtual_time(SECOND * 10).await;
+    assert_ne!(yard.arrived(), [], "others overtook it");
+    // Now it is the store that is to blame, and for all that is new to it.
+    yard.wire.is_mended();
+    yard.wire.is_in(Fault::FullForNew);
+    yard.capture(good()).await;
+    // The failure before was none of writes; the next one is.
+    virtual_time(SECOND * 10).await;
+    let mut seen_up = 0;
+    for _ in 0..240 {
+        assert_eq!(yard.capture(good()).await, Durability::Spooled);
+        virtual_time(SECOND * 5).await;
+        seen_up += u32::from(yard.store.store_is_up());
+    }
+    assert_eq!(seen_up, 0, "callers are kept from a store that takes nothing");
+    yard.wire.is_in(Fault::None);
+    yard.is_drained().await;
+    assert_eq!((yard.aside(), yard.arrived().len()), (vec![], ids.len() + 241));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_without_asking_the_store_does_not_tell_that_it_takes_others() {
+    let mut ops: Vec<_> = (0..30).map(|_| good()).collect();
+    ops[3] = bad(REFUSED);
+    let (yard, ids) = Yard::with(ops, DrainPolicy::default()).await;
+    yard.wire.is_in(Fault::DownBehindChecks);
+    let mut seen_up = 0;
+    for _ in 0..240 {
+        assert_eq!(yard.capture(good()).await, Durability::Spooled);
+        virtual_time(SECOND * 5).await;
+        seen_up += u32::from(yard.store.store_is_up());
+    }
+    assert_eq!((seen_up, yard.aside()), (0, vec![]));
+    yard.wire.is_in(Fault::None);
+    yard.is_drained().await;
+    assert_eq!((yard.aside(), yard.arrived().len()), (vec![ids[3]], ids.len() - 1 + 240));
 }
 
 #[tokio::test(start_paused = true)]

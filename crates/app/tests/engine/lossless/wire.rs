@@ -28,6 +28,10 @@ pub(crate) enum Fault {
     Down,
     /// It has no room.
     Full,
+    /// It has no room, and says so only of what it would have to write: what it knows, it knows.
+    FullForNew,
+    /// It can't be reached, and what it would refuse is refused without asking.
+    DownBehindChecks,
     /// It takes no writes.
     ReadOnly,
     /// It is closed.
@@ -111,16 +115,27 @@ impl Wire {
         self.refused.lock().expect("not poisoned").clone()
     }
 
+    /// Answers what needs no room.
+    async fn read(&self, captures: &[Capture]) -> Vec<Result<Captured, CaptureError>> {
+        let mut answers = Vec::new();
+        for capture in captures {
+            let known = self.arrived().iter().any(|(id, _)| *id == capture.op.id);
+            answers.push(if known {
+                self.store.capture_batch(vec![capture.clone()]).await.remove(0)
+            } else {
+                Err(trouble(BackendKind::Full))
+            });
+        }
+        answers
+    }
+
     async fn apply(&self, captures: Vec<Capture>) -> Vec<Result<Captured, CaptureError>> {
         if captures.iter().any(|capture| self.fails_at(capture, SPOILS)) {
             return captures.iter().map(|_| Err(trouble(BackendKind::Other))).collect();
         }
         let fate = |capture: &Capture| {
-            if refused(capture) {
-                Some(CaptureError::Invalid("not for this store".to_owned()))
-            } else {
-                self.fails_at(capture, FAILS).then(|| trouble(BackendKind::Unavailable))
-            }
+            let fails = || self.fails_at(capture, FAILS).then(|| trouble(BackendKind::Unavailable));
+            refusal(capture).or_else(fails)
         };
         let names: Vec<_> =
             captures.iter().map(|c| (c.op.id, c.op.order_key.clone(), fate(c))).collect();
@@ -144,8 +159,9 @@ impl Wire {
     }
 }
 
-fn refused(capture: &Capture) -> bool {
-    capture.op.error_code == REFUSED
+fn refusal(capture: &Capture) -> Option<CaptureError> {
+    let is_refused = capture.op.error_code == REFUSED;
+    is_refused.then(|| CaptureError::Invalid("not for this store".to_owned()))
 }
 
 fn trouble(kind: BackendKind) -> CaptureError {
@@ -163,6 +179,16 @@ impl CaptureStore for Wire {
             Fault::None => self.apply(captures).await,
             Fault::Down => all(BackendKind::Unavailable),
             Fault::Full => all(BackendKind::Full),
+            Fault::FullForNew => self.read(&captures).await,
+            Fault::DownBehindChecks => captures
+                .iter()
+                .map(|capture| {
+                    Err(match refusal(capture) {
+                        Some(refusal) => refusal,
+                        None => trouble(BackendKind::Unavailable),
+                    })
+                })
+                .collect(),
             Fault::ReadOnly => all(BackendKind::ReadOnly),
             Fault::Closed => all(BackendKind::Closed),
             Fault::Unheard => {
