@@ -80,7 +80,7 @@ impl Limit {
 }
 
 async fn open(database: &Database) -> Result<PostgresStore, Failure> {
-    let url = database.url()?.expose_secret().parse()?;
+    let url = database.url().expose_secret().parse()?;
     let config = PostgresConfig::new(url, Namespace::default_namespace());
     Ok(PostgresStore::open(config).await?)
 }

@@ -22,7 +22,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 /// For what is sure to happen, and only waits for the machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Notes what it is given, and succeeds.
 #[derive(Clone, Debug, Default)]

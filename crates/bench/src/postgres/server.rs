@@ -62,9 +62,9 @@ pub(super) struct Database {
 
 impl Database {
     /// How others connect.
-    pub(super) fn url(&self) -> Result<SecretString, Failure> {
+    pub(super) fn url(&self) -> SecretString {
         let url = self.server.clone().database(&self.name).to_url_lossy();
-        Ok(SecretString::from(url.to_string()))
+        SecretString::from(url.to_string())
     }
 
     pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {

@@ -141,8 +141,8 @@ fn orders_for_breakers_are_given_and_lifted() {
     assert_eq!(json(opened.trim())["state"], "open");
     let listed = json(bench.ok(&["breakers", "list", "--json"]).trim());
     assert_eq!((&listed["name"], &listed["state"]), (&"gateway".into(), &"open".into()));
-    let lifted = bench.ok(&["breakers", "auto", "gateway", "--json"]);
-    assert_eq!(json(lifted.trim())["state"], "closed");
+    let auto = bench.ok(&["breakers", "auto", "gateway", "--json"]);
+    assert_eq!(json(auto.trim())["state"], "closed");
 }
 
 #[test]

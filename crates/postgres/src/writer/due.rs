@@ -126,11 +126,11 @@ async fn look(
     looks: &[Look],
 ) -> Result<BTreeSet<Position>, StepError> {
     let before = Instant::now();
-    let locks = if keys.len() > 1 { Locks::Later } else { Locks::AtOnce };
-    let mut found = scan(session, wanted, keys, looks, locks).await?;
+    let locking = if keys.len() > 1 { Locks::Later } else { Locks::AtOnce };
+    let mut found = scan(session, wanted, keys, looks, locking).await?;
     let mut took = before.elapsed();
     let mut all = merged(&found);
-    if locks == Locks::Later {
+    if locking == Locks::Later {
         let tried: Vec<Uuid> = all.keys().take(wanted.most * TRIED).map(|(_, _, id)| *id).collect();
         let locked = lock_found(session, wanted.most, &tried).await?;
         let enough = wanted.most.min(all.len());
@@ -198,12 +198,12 @@ async fn scan(
     wanted: Wanted<'_>,
     keys: &[Key],
     looks: &[Look],
-    locks: Locks,
+    locking: Locks,
 ) -> Result<Vec<Found>, StepError> {
     let Wanted { dependency, most, .. } = wanted;
     let (ns, now) = (session.ns, session.now);
     let from = |look: &Look| look.after.unwrap_or((i64::MIN, i64::MIN, Uuid::nil()));
-    let sql = match (locks, dependency) {
+    let sql = match (locking, dependency) {
         (Locks::AtOnce, None) => DUE,
         (Locks::AtOnce, Some(_)) => DUE_OF_DEPENDENCY,
         (Locks::Later, None) => FIND,

@@ -158,11 +158,11 @@ async fn a_store_that_is_closed_while_it_opens_stays_closed() {
     knocked.notified().await;
     timeout(Duration::from_secs(30), store.close()).await.expect("it ends");
     open.notify_one();
-    let called = timeout(Duration::from_secs(30), call).await.expect("it ends").expect("no panic");
+    let during = timeout(Duration::from_secs(30), call).await.expect("it ends").expect("no panic");
     let after = store.find(vec![EntryId::from_bytes([7; 16])]).await;
     gate.abort();
     database.remove().await;
-    for answer in [called, after] {
+    for answer in [during, after] {
         let Err(ReadError::Backend(error)) = answer else { panic!("{answer:?}") };
         assert_eq!(error.kind(), BackendKind::Closed, "{}", Chain(&error));
     }
