@@ -31,6 +31,7 @@ impl Work for Capturing {
     type Error = CaptureError;
 
     const OPERATION: &'static str = "capture";
+    const IN_ORDER: bool = true;
 
     async fn run(session: &mut Session, items: &[Capture]) -> Result<Answers<Self>, StepError> {
         let namespace = session.namespace().clone();

@@ -142,33 +142,52 @@ impl Engine {
         items: &[W::Item],
         end: Instant,
     ) -> Answers<W> {
+        self.write_parts::<W>(items, W::chunks(items), end).await.0
+    }
+
+    /// Runs a transaction for each part, one after the other. Also answers what went wrong with the database itself.
+    async fn write_parts<W: Work>(
+        self: &Arc<Self>,
+        items: &[W::Item],
+        parts: Vec<usize>,
+        end: Instant,
+    ) -> (Answers<W>, Option<BackendError>) {
         let mut answers = Vec::with_capacity(items.len());
-        let mut left = items;
-        for chunk in W::chunks(items) {
-            let (now, later) = left.split_at(chunk.min(left.len()));
+        let (mut left, mut broken) = (items, None);
+        for part in parts {
+            let (now, later) = left.split_at(part.min(left.len()));
             left = later;
-            answers.extend(self.write_chunk::<W>(now, end).await);
+            let (told, wrong) = Box::pin(self.write_chunk::<W>(now, end)).await;
+            answers.extend(told);
+            broken = wrong.or(broken);
+            if let Some(error) = broken.as_ref().filter(|_| W::IN_ORDER) {
+                // These were not tried.
+                answers.extend(fail_all::<W>(left.len(), &error.clone().not_applied()));
+                break;
+            }
         }
-        answers
+        (answers, broken)
     }
 
     /// Runs one transaction to its end; where fewer items at a time can go through, one for each part of them.
-    async fn write_chunk<W: Work>(self: &Arc<Self>, items: &[W::Item], end: Instant) -> Answers<W> {
+    async fn write_chunk<W: Work>(
+        self: &Arc<Self>,
+        items: &[W::Item],
+        end: Instant,
+    ) -> (Answers<W>, Option<BackendError>) {
         let failed = match self.write_once::<W>(items, end).await {
-            Ok(answers) => return answers,
+            Ok(answers) => return (answers, None),
             Err(failed) => failed,
         };
         let Some(most) = failed.parts.filter(|most| items.len() > *most) else {
-            return self.fail::<W>(items.len(), failed);
+            let broken = (!failed.fault_of_row).then(|| failed.error.clone());
+            return (self.fail::<W>(items.len(), failed), broken);
         };
         if most == 1 {
             self.counts.isolated.fetch_add(1, Ordering::Relaxed);
         }
-        let mut answers = Vec::with_capacity(items.len());
-        for part in items.chunks(most) {
-            answers.extend(Box::pin(self.write_chunk::<W>(part, end)).await);
-        }
-        answers
+        let parts = items.chunks(most).map(<[W::Item]>::len).collect::<Vec<_>>();
+        self.write_parts::<W>(items, parts, end).await
     }
 
     fn fail<W: Work>(

@@ -19,6 +19,7 @@ impl Work for Importing {
     type Error = AdminError;
 
     const OPERATION: &'static str = "import";
+    const IN_ORDER: bool = true;
 
     async fn run(
         session: &mut Session,

@@ -26,6 +26,10 @@ pub(crate) trait Work: Sized + Send + 'static {
     /// the way of: for writes that lock what their items name, and wait for nothing that all of them need.
     const APART_WHEN_BLOCKED: bool = false;
 
+    /// Whether an item must not be done after one before it met a database in trouble: the later of two captures with one
+    /// order key would come first.
+    const IN_ORDER: bool = false;
+
     /// Does it for all items, one after the other, inside the open transaction. It may be done again from its start,
     /// in a new transaction, when another one was in its way.
     fn run(

@@ -1,7 +1,7 @@
 //! Shared commits, and what becomes of each caller.
 
 use baldur_core::{
-    BackendKind,
+    BackendKind, Outcome,
     port::{CaptureError, CaptureStore, EntryReader},
 };
 use futures_util::future::join_all;
@@ -106,4 +106,43 @@ async fn a_store_that_closes_finishes_what_was_asked() {
         matches!(late, Err(CaptureError::Backend(error)) if error.kind() == BackendKind::Closed)
     );
     again.close().await;
+}
+
+/// Captures of one order key come in their order or not at all, also where a batch needs several transactions.
+#[tokio::test]
+async fn nothing_overtakes_what_a_full_database_did_not_keep() {
+    let database = Database::fresh().await;
+    let lab = Lab::on(SecretString::from(database.url()), |config| config).await;
+    run(
+        &mut database.connect().await,
+        "CREATE FUNCTION full_for() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.domain = 'large' THEN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END IF; \
+         RETURN NEW; END $$; \
+         CREATE TRIGGER full_for BEFORE INSERT ON baldur.entries FOR EACH ROW EXECUTE FUNCTION full_for()",
+    )
+    .await;
+    let keyed = |n: usize| lab.captures.an_op().order_key(&format!("key-{n}"));
+    // The second transaction fails; the third would have the next capture of its keys.
+    let captures: Vec<_> = (0..64)
+        .map(|n| keyed(n).build())
+        .chain((64..128).map(|n| keyed(n).domain("large").build()))
+        .chain((64..128).map(|n| keyed(n).build()))
+        .collect();
+    let ids: Vec<_> = captures.iter().map(|capture| capture.op.id).collect();
+    let answers = lab.store.capture_batch(captures).await;
+    for (n, answer) in answers.iter().enumerate() {
+        match answer {
+            Ok(_) => assert!(n < 64, "{n} is kept"),
+            Err(CaptureError::Backend(error)) => {
+                assert_eq!((n >= 64, error.kind()), (true, BackendKind::Full), "{n}");
+                assert_eq!(error.outcome(), Outcome::NotApplied, "{n}");
+            }
+            Err(error) => panic!("{n}: {error}"),
+        }
+    }
+    let found = lab.store.find(ids).await.expect("a read");
+    let kept: Vec<bool> = found.iter().map(Option::is_some).collect();
+    assert_eq!(kept, (0..192).map(|n| n < 64).collect::<Vec<_>>());
+    lab.store.close().await;
+    database.remove().await;
 }
