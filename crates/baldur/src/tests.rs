@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use baldur_core::{
-    BackendKind, FailedOp, NewFailedOp,
+    BackendKind, Clock as _, FailedOp, NewFailedOp, SystemClock,
     name::{Domain, ServiceName},
     port::{CaptureError, Gate, ReplayContext, ReplayHandler, ReplayOutcome},
 };
@@ -20,16 +20,28 @@ fn url_of(scheme: &str, directory: &tempfile::TempDir) -> String {
     match scheme {
         "memory" => "memory:".to_owned(),
         "sqlite" => format!("sqlite://{}", directory.path().join("baldur.db").display()),
+        #[cfg(feature = "postgres")]
+        "postgres" => {
+            let url = baldur_services::postgres_url().unwrap_or_else(|missing| panic!("{missing}"));
+            secrecy::ExposeSecret::expose_secret(&url).to_owned()
+        }
         other => panic!("write down how to open `{other}` for a test"),
     }
+}
+
+/// A store that nobody else uses: a server has those of other tests, too.
+fn settings_of(scheme: &str, directory: &tempfile::TempDir) -> Settings {
+    let mut settings = Settings::at(url_of(scheme, directory));
+    let name = format!("t-{}-{}", SystemClock.now().as_micros(), std::process::id());
+    settings.namespace = name.parse().expect("a name");
+    settings
 }
 
 #[tokio::test]
 async fn every_built_scheme_opens_keeps_and_closes() {
     for scheme in SCHEMES.iter().filter(|scheme| scheme.built) {
         let directory = tempfile::tempdir().expect("a directory");
-        let settings = Settings::at(url_of(scheme.name, &directory));
-        let baldur = Baldur::open(settings).await.expect(scheme.name);
+        let baldur = Baldur::open(settings_of(scheme.name, &directory)).await.expect(scheme.name);
         let op = NewFailedOp::new("payment", "TIMEOUT");
         let captured = baldur.capture().capture(op, &Who::system()).await.expect("kept");
         assert!(baldur.entries().get(captured.id).await.expect("read").is_some());
@@ -288,7 +300,7 @@ impl ReplayHandler for Telling {
 async fn recovery_replays_on_every_store_and_ends_with_it() {
     for scheme in SCHEMES.iter().filter(|scheme| scheme.built) {
         let directory = tempfile::tempdir().expect("a directory");
-        let settings = Settings::at(url_of(scheme.name, &directory));
+        let settings = settings_of(scheme.name, &directory);
         let (called, mut calls) = mpsc::unbounded_channel();
         let domain = Domain::parse("payment").expect("a domain");
         let builder = Baldur::builder(settings).handler(domain, Arc::new(Telling(called)));

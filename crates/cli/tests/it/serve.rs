@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Child, Command, Stdio},
+    thread::{JoinHandle, spawn},
 };
 
 use serde_json::Value;
@@ -17,6 +18,8 @@ const KEYS: &str = "[serve.api_keys.checkout]\nkey = 'checkout-checkout-checkout
 pub(crate) struct Server {
     child: Child,
     address: String,
+    /// Reads what it logs as it comes: a full pipe would stop the server.
+    log: JoinHandle<Vec<u8>>,
 }
 
 impl Server {
@@ -32,7 +35,13 @@ impl Server {
         out.read_line(&mut line).expect("it says where it is");
         let listening = json(&line)["listening"].as_str().expect("an address").to_owned();
         let address = listening.strip_prefix("http://").expect("a URL").to_owned();
-        Self { child, address }
+        let mut err = child.stderr.take().expect("piped");
+        let log = spawn(move || {
+            let mut log = Vec::new();
+            err.read_to_end(&mut log).expect("read");
+            log
+        });
+        Self { child, address, log }
     }
 
     fn connect(&self) -> TcpStream {
@@ -83,7 +92,9 @@ impl Server {
 
     /// Waits for the end.
     pub(crate) fn ended(self) -> Run {
-        Run::of(self.child.wait_with_output().expect("it ends"))
+        let mut output = self.child.wait_with_output().expect("it ends");
+        output.stderr = self.log.join().expect("no panic");
+        Run::of(output)
     }
 }
 
