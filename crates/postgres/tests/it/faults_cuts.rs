@@ -4,7 +4,7 @@ use baldur_contract::proxy::{Ending, FaultProxy, Pattern, Trap};
 use baldur_core::{BackendKind, Outcome, Retry};
 
 use crate::{
-    faults_lab::{FaultLab, ends},
+    faults_lab::{COMMIT, FaultLab, ends},
     faults_trial::{Trial, Write},
 };
 
@@ -86,7 +86,7 @@ async fn sweep(cut: Cut, write: Write) {
     assert_eq!(unsprung, 3, "{write:?} makes more than {MOST} requests");
     assert!(not_applied >= 3, "{write:?} failed {not_applied} times before its commit");
     for nth in 1..=MOST {
-        let trap = cut.trap(Pattern::bytes("COMMIT"));
+        let trap = cut.trap(Pattern::bytes(COMMIT));
         let (outcome, _) = cut_off(&lab, cut, write, &format!("commit_{nth}"), trap).await;
         // Where it went through, the commit was another one's.
         if let Some(outcome) = outcome {

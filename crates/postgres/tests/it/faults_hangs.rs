@@ -8,7 +8,7 @@ use baldur_postgres::PostgresStore;
 use futures_util::future::join_all;
 
 use crate::{
-    faults_lab::{FaultLab, ends},
+    faults_lab::{COMMIT, FaultLab, ends},
     faults_trial::{Answer, Trial, Write},
 };
 
@@ -128,7 +128,7 @@ async fn held(at: &str, trap: fn(Pattern) -> Trap, writes: &[Write], may_be_appl
         let applied = trial.is_applied(&lab).await;
         assert_eq!(applied, may_be_applied, "{error:?}");
         let certain = error.outcome() == Outcome::NotApplied;
-        assert_eq!(certain, at != "COMMIT", "{error:?}");
+        assert_eq!(certain, at != COMMIT, "{error:?}");
     }
     let counted = lab.proxy.counters().faults.held;
     assert!(counted >= trials.len() as u64, "each write was held: {counted}");
@@ -140,12 +140,12 @@ async fn held(at: &str, trap: fn(Pattern) -> Trap, writes: &[Write], may_be_appl
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_is_not_answered_is_unknown_and_done_once() {
-    held("COMMIT", Trap::hold_reply, &Write::ALL, true).await;
+    held(COMMIT, Trap::hold_reply, &Write::ALL, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_does_not_arrive_is_unknown_and_done_once_it_is_asked_for_again() {
-    held("COMMIT", Trap::hold_before_send, &Write::ALL, false).await;
+    held(COMMIT, Trap::hold_before_send, &Write::ALL, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

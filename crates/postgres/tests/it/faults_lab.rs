@@ -12,6 +12,9 @@ use tokio::time::timeout;
 
 use crate::{lab, support};
 
+/// The whole text of the request: `BEGIN ISOLATION LEVEL READ COMMITTED` is another one.
+pub(crate) const COMMIT: &str = "COMMIT\0";
+
 /// Far above every timeout of a store in these tests: who takes longer hangs.
 const WATCHDOG: Duration = Duration::from_mins(1);
 
