@@ -108,7 +108,7 @@ impl Close for baldur_sqlite::SqliteStore {
 }
 
 #[cfg_attr(
-    not(feature = "postgres"),
+    not(all(feature = "postgres", any(feature = "memory", feature = "sqlite"))),
     expect(unused_variables, reason = "what stores in this build don't need")
 )]
 #[cfg_attr(
@@ -150,12 +150,12 @@ pub(crate) async fn open(
 
 /// Takes the store away from whoever writes to it, for as long as the value lives.
 #[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "only a file needs to know where it is")
+)]
+#[cfg_attr(
     not(any(feature = "postgres", feature = "sqlite")),
-    expect(
-        unused_variables,
-        clippy::unused_async,
-        reason = "the same as with a store that can be locked"
-    )
+    expect(clippy::unused_async, reason = "the same as with a store that can be locked")
 )]
 pub(crate) async fn outage(settings: &StoreSettings) -> Result<StoreOutage, OpenError> {
     let (scheme, rest) = named(settings)?;
